@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The border between C and Go: every type and constant that both sides use.
+ * Go's are generated from this file by bpf2go; nothing here is retyped there.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+/*
+ * What became of a packet, and why. A packet has exactly one outcome, counted
+ * once, at the only exit. The prefix is the verdict. Operators see these names.
+ */
+enum outcome {
+	FORWARD,		/* sent to a backend; counted with that backend */
+
+	PASS_NOT_IP,		/* normal: ARP, LLDP, tagged frames */
+	PASS_NOT_TCP_UDP,	/* normal: ICMP, OSPF, another tunnel's traffic */
+	PASS_NOT_VIP,		/* normal: the host's own and routed traffic */
+	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
+	PASS_TRUNCATED,		/* headers cut short before a VIP could be told */
+
+	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
+	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
+	DROP_TOO_BIG,		/* does not fit the path to the backend once encapsulated */
+	DROP_NO_HEADROOM,	/* the driver left no room for the outer header */
+	DROP_NO_EGRESS,		/* the backend's interface is not in the egress map */
+};
+
+/* How a packet travels from the balancer to a backend. */
+enum forward {
+	FORWARD_UNSET,
+	FORWARD_IPIP,		/* RFC 2003, RFC 4213, RFC 2473: IP in IP, any mix of families */
+	FORWARD_L2,		/* a new destination MAC and nothing else */
+};
+
+/* An address of either family in 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+struct address {
+	__be32 word[4];
+};
+
+struct vip_key {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+/* Where a VIP's slots are: the service's consecutive part of the slots map. */
+struct vip {
+	__u32 service;
+	__u32 first_slot;
+	__u32 slot_count;
+	__u32 flags;		/* zero; the next layout marks services in motion here */
+};
+
+/*
+ * Slots are kept sixteen to a value, one cache line, because the kernel rounds
+ * the values of an array map up to eight bytes. The value is an index into the
+ * backends map; 0 is no backend.
+ */
+#define SLOTS_PER_LINE 16
+
+struct slot_line {
+	__u32 owner[SLOTS_PER_LINE];
+};
+
+/*
+ * All that forwarding to one backend of one service needs, resolved beforehand.
+ * One cache line. Addresses are in network order as struct address.
+ */
+struct backend {
+	__u8 next_hop_mac[6];
+	__u8 egress_mac[6];
+	__u32 ifindex;
+	struct address source;		/* of the outer header */
+	struct address destination;	/* the backend */
+	__u16 mtu;			/* of the egress path, bytes of IP */
+	__u16 outer_checksum;		/* one's complement sum of the outer IPv4 header without TOS, length and protocol */
+	__u8 forward;			/* enum forward */
+	__u8 outer_v6;			/* 1 where destination is an IPv6 address */
+	__be16 port;			/* the control plane's: what this entry is */
+	__u32 service;			/* the control plane's: whose this entry is */
+	__u32 spare;
+};
+
+struct backend_counters {
+	__u64 packets;
+	__u64 bytes;		/* of IP, as the client sent it */
+	__u64 new_flows;	/* TCP SYNs; UDP flows have no beginning that a packet shows */
+};
+
+#define SERVICE_NAME_SIZE 64
+
+/* The control plane's: which service owns which slots. The program does not read it. */
+struct service {
+	char name[SERVICE_NAME_SIZE];
+	__u32 first_slot;
+	__u32 slot_count;
+	__u64 fingerprint;	/* of the members and weights that the slots were built from */
+};
+
+/* What differs between machines. Written once, before the program is loaded. */
+#define HASH_WORDS 10
+
+struct config {
+	__u32 hash_key[HASH_WORDS];	/* NH's key, drawn from the fleet's secret */
+	__u64 hash_seed;
+};

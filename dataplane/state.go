@@ -1,0 +1,105 @@
+// Package dataplane says what the kernel should hold, as plain values, and
+// holds the pure functions on them: Diff turns what is held and what is wanted
+// into steps, Apply carries steps out through a Writer.
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Protocol is an IP protocol number that can be balanced.
+type Protocol uint8
+
+// The protocols of RFC 9293 and RFC 768.
+const (
+	TCP Protocol = 6
+	UDP Protocol = 17
+)
+
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return fmt.Sprintf("protocol-%d", uint8(p))
+}
+
+// VIP is an address, port and protocol that clients use. Addr is unmapped.
+type VIP struct {
+	Addr     netip.Addr
+	Port     uint16
+	Protocol Protocol
+}
+
+func (v VIP) String() string {
+	return netip.AddrPortFrom(v.Addr, v.Port).String() + "/" + v.Protocol.String()
+}
+
+// Forward is how packets travel from the balancer to a backend. The values are
+// those of enum forward in bpf/types.h; a test in dataplane/kernel holds them equal.
+type Forward uint8
+
+// IPIP is RFC 2003, 2473 and 4213 encapsulation in any mix of families; L2
+// rewrites the destination MAC only.
+const (
+	IPIP Forward = 1
+	L2   Forward = 2
+)
+
+func (f Forward) String() string {
+	switch f {
+	case IPIP:
+		return "ipip"
+	case L2:
+		return "l2"
+	}
+	return fmt.Sprintf("forward-%d", uint8(f))
+}
+
+// State is what the control plane wants the kernel to hold.
+type State struct {
+	Services []Service // sorted by name, names unique
+}
+
+// Service is a name, its VIPs and the backends that may get its packets.
+type Service struct {
+	Name     string // 1 to 63 bytes
+	VIPs     []VIP  // a VIP belongs to at most one service
+	Slots    uint32 // M, a prime
+	Backends []Backend
+}
+
+// Backend is a server that answers for a service, with a known next hop. One
+// with weight 0 is known to the kernel and owns no slots.
+type Backend struct {
+	ID
+	Weight  uint16 // 0 to 256
+	Forward Forward
+	Hop     Hop
+}
+
+// ID tells the backends of one service apart. Port 0 means the VIP's port.
+type ID struct {
+	Addr netip.Addr
+	Port uint16
+}
+
+func (id ID) String() string {
+	if id.Port == 0 {
+		return id.Addr.String()
+	}
+	return netip.AddrPortFrom(id.Addr, id.Port).String()
+}
+
+// Hop is the way to a backend: the egress interface, both MACs of the frame,
+// the source address for an outer header, and the MTU of the path in bytes of IP.
+type Hop struct {
+	Interface  uint32 // ifindex
+	EgressMAC  [6]byte
+	NextHopMAC [6]byte
+	Source     netip.Addr
+	MTU        uint16
+}

@@ -1,0 +1,54 @@
+package dataplane
+
+// NoBackend is the owner of a slot that nobody owns. It is never an index of a
+// backend.
+const NoBackend uint32 = 0
+
+// Tables is what the kernel holds, as plain values: the have of Diff. Reading
+// it back from the kernel and replaying steps on it in memory give the same.
+type Tables struct {
+	Services map[uint32]ServiceEntry // by service id
+	VIPs     map[VIP]VIPEntry
+	Backends map[uint32]BackendEntry // by index, never NoBackend
+	Egress   map[uint32]bool         // by ifindex
+	// Slots holds the owner of every slot of every service. In the kernel's
+	// tables it is the mapped memory of the map itself: store atomically.
+	Slots  []uint32
+	Limits Limits
+}
+
+// Limits are the sizes of the kernel's maps, fixed when they are created.
+// Slots is len(Tables.Slots).
+type Limits struct {
+	Services uint32
+	VIPs     uint32
+	Backends uint32 // indexes 1 to Backends-1 can be used
+}
+
+// ServiceEntry records which slots a service owns. Fingerprint names the
+// members and weights that the slots were built from, so that a start need not
+// rebuild a table that is already right.
+type ServiceEntry struct {
+	Name        string
+	FirstSlot   uint32
+	SlotCount   uint32
+	Fingerprint uint64
+}
+
+// VIPEntry points a VIP at the slots of its service.
+type VIPEntry struct {
+	Service   uint32
+	FirstSlot uint32
+	SlotCount uint32
+}
+
+// BackendEntry is one backend of one service.
+type BackendEntry struct {
+	Service uint32
+	ID
+	Forward Forward
+	Hop     Hop
+}
+
+// OuterFamilyV6 tells whether packets for the backend travel in IPv6.
+func (e BackendEntry) OuterFamilyV6() bool { return e.Addr.Is6() && !e.Addr.Is4In6() }
