@@ -1,0 +1,24 @@
+package dataplane
+
+// Attachment is one interface whose packets the balancer looks at, and how.
+type Attachment struct {
+	Interface string
+	Index     uint32 // ifindex
+	Mode      string // "native" or "generic"
+	Reason    string // why not native; "" where it is
+}
+
+// BackendCounters are what one backend of one service was sent since its index
+// was given to it, summed over the CPUs.
+type BackendCounters struct {
+	Packets  uint64
+	Bytes    uint64 // of IP, as the client sent it
+	NewFlows uint64 // TCP SYNs; zero for UDP, whose flows show no beginning
+}
+
+// Counters is everything that the program counts. A packet is in exactly one
+// outcome; those forwarded are also in one backend's counters.
+type Counters struct {
+	Backends map[uint32]BackendCounters // by index
+	Outcomes map[string]uint64          // packets, by the name in bpf/types.h
+}
