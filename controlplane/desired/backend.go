@@ -1,0 +1,127 @@
+package desired
+
+import (
+	"fmt"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// MaxWeight is the largest weight of a backend; larger ones are clamped.
+const MaxWeight = 256
+
+// backend is an instance under judgement.
+type backend struct {
+	BackendReport
+	facts  Instance
+	served bool   // up in the last report
+	worth  uint16 // its weight if it is well
+}
+
+// judge says what a backend is worth now. Consul's word and the probes must
+// agree that it is well, so the first objection decides.
+func (b *backend) judge(in Input, s Service) {
+	if b.State == BackendRejected {
+		return
+	}
+	b.worth = worth(s, b.facts)
+	verdict := in.Verdicts[probeKey(s, b.BackendReport)]
+	switch {
+	case b.facts.Status == Critical, b.facts.Status == Warned && s.Warning == WarningDrop:
+		b.State, b.Reason = BackendDown, consulSays(b.facts)
+	case s.Probed && verdict.Health == Ill:
+		b.State, b.Reason = BackendDown, "probe: "+verdict.Reason
+	case objectionToHop(in, s, *b) != "":
+		b.State, b.Reason = BackendUnresolved, objectionToHop(in, s, *b)
+	case b.worth == 0:
+		b.State, b.Reason = BackendDrain, drainReason(b.facts)
+	case s.Probed && verdict.Health == Unknown && !b.served:
+		b.State, b.Reason = BackendUnknown, "not probed yet"
+	case s.Probed && verdict.Health == Unknown:
+		// What we do not know yet is no reason to take away what served.
+		b.State, b.Reason = BackendUp, "not probed again yet, serves as before"
+	default:
+		b.State = BackendUp
+		if b.facts.Status == Warned {
+			b.Reason = consulSays(b.facts)
+		}
+	}
+	if b.State == BackendUp {
+		b.Weight = b.worth
+	}
+}
+
+// worth is the weight of a backend that is well. Maintenance is weight 0.
+func worth(s Service, facts Instance) uint16 {
+	weight := facts.WeightPassing
+	switch {
+	case facts.Status == Maintenance:
+		weight = 0
+	case facts.Status == Warned && s.Warning == WarningUseWeight:
+		weight = facts.WeightWarning
+	}
+	return uint16(min(max(weight, 0), MaxWeight))
+}
+
+// objectionToHop says why there is no way to the backend, or "".
+func objectionToHop(in Input, s Service, b backend) string {
+	hop, looked := in.Hops[b.Addr]
+	switch {
+	case !looked:
+		return "its next hop is being looked up"
+	case hop.Problem != "":
+		return hop.Problem
+	case s.Forward == dataplane.L2 && hop.Gateway.IsValid():
+		return fmt.Sprintf("is behind gateway %s, and l2 reaches only its own segment", hop.Gateway)
+	}
+	return ""
+}
+
+func consulSays(facts Instance) string {
+	text := fmt.Sprintf("%s in Consul", facts.Status)
+	if facts.Detail != "" {
+		text += ": " + facts.Detail
+	}
+	return text
+}
+
+func drainReason(facts Instance) string {
+	switch facts.Status {
+	case Maintenance:
+		return consulSays(facts)
+	case Warned:
+		return "weight 0 while " + consulSays(facts)
+	}
+	return "weight 0"
+}
+
+// ignoreHealthInPanic lets every backend serve that can be reached, where so
+// few are well that the rest would be overloaded, and tells whether it did.
+// Only a service that set panic_threshold has one. What an operator drained
+// stays drained.
+func ignoreHealthInPanic(in Input, s Service, backends []backend) bool {
+	well, ill := 0, 0
+	for _, b := range backends {
+		switch {
+		case b.State == BackendUp:
+			well++
+		case b.ill():
+			ill++
+		}
+	}
+	if ill == 0 || float64(well) >= s.PanicThreshold*float64(well+ill) {
+		return false
+	}
+	for i := range backends {
+		b := &backends[i]
+		if b.ill() && objectionToHop(in, s, *b) == "" {
+			b.State, b.Weight = BackendUp, b.worth
+			b.Reason = "health is ignored: " + b.Reason
+		}
+	}
+	return true
+}
+
+// ill tells whether only health keeps the backend from serving.
+func (b backend) ill() bool {
+	return (b.State == BackendDown || b.State == BackendUnknown) && b.worth > 0
+}

@@ -1,0 +1,98 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// guard holds what no backend may be, for all services together.
+type guard struct {
+	vips  map[netip.Addr]string // own addresses, and whose they are
+	pools []netip.Prefix
+}
+
+func newGuard(in Input) guard {
+	g := guard{vips: make(map[netip.Addr]string), pools: in.VIPPools}
+	for _, s := range in.Services {
+		for _, vip := range s.VIPs {
+			// Of several owners the first by name is shown, so that the order
+			// of the services does not matter.
+			if owner, taken := g.vips[vip.Addr]; !taken || s.Name < owner {
+				g.vips[vip.Addr] = s.Name
+			}
+		}
+	}
+	return g
+}
+
+// objection says why the instance can never be a backend of the service, or "".
+// Whoever can register a service in Consul can put any address there, so every
+// instance passes here, whatever its source.
+func (g guard) objection(s Service, i Instance) string {
+	if i.Rejected != "" {
+		return i.Rejected
+	}
+	if text := g.forbidden(i.Addr); text != "" {
+		return text
+	}
+	if len(s.AllowedBackends) > 0 && !inside(s.AllowedBackends, i.Addr) {
+		return fmt.Sprintf("%s is outside allowed_backends", i.Addr)
+	}
+	if i.Port != 0 && !listensOn(s, i.Port) {
+		return fmt.Sprintf("listens on port %d, but %s cannot change the VIP's port %s", i.Port, s.Forward, ports(s))
+	}
+	return ""
+}
+
+// forbidden names the address if it is of a kind that is never a backend.
+func (g guard) forbidden(addr netip.Addr) string {
+	switch {
+	case !addr.IsValid():
+		return "has no address"
+	case addr.IsUnspecified():
+		return fmt.Sprintf("%s is the unspecified address", addr)
+	case addr.IsLoopback():
+		return fmt.Sprintf("%s is a loopback address", addr)
+	case addr.IsMulticast():
+		return fmt.Sprintf("%s is a multicast address", addr)
+	case addr.IsLinkLocalUnicast():
+		return fmt.Sprintf("%s is a link-local address", addr)
+	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Sprintf("%s is the broadcast address", addr)
+	}
+	if owner, own := g.vips[addr]; own {
+		return fmt.Sprintf("%s is a VIP of service %s", addr, owner)
+	}
+	if inside(g.pools, addr) {
+		return fmt.Sprintf("%s is inside vip_pools", addr)
+	}
+	return ""
+}
+
+func inside(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+func listensOn(s Service, port uint16) bool {
+	return slices.ContainsFunc(s.VIPs, func(v dataplane.VIP) bool { return v.Port == port })
+}
+
+// ports lists the service's ports: "443", or "80 or 443".
+func ports(s Service) string {
+	var all []uint16
+	for _, vip := range s.VIPs {
+		all = append(all, vip.Port)
+	}
+	slices.Sort(all)
+	text := ""
+	for i, port := range slices.Compact(all) {
+		if i > 0 {
+			text += " or "
+		}
+		text += fmt.Sprint(port)
+	}
+	return text
+}

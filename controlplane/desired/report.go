@@ -1,0 +1,102 @@
+package desired
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// Report says what Merge decided and why. Whoever holds one may keep it: Merge
+// never changes a report that it returned.
+type Report struct {
+	Services []ServiceReport // sorted by name
+}
+
+// ServiceReport is one declared service.
+type ServiceReport struct {
+	Name     string
+	VIPs     []dataplane.VIP
+	Forward  dataplane.Forward
+	Slots    uint32
+	State    ServiceState
+	Reason   string // of a state other than ok
+	Since    time.Time
+	Ready    bool // a complete view was seen, and the kernel may follow it
+	Panic    bool // so few are well that health is ignored
+	Up       int  // backends that get new flows
+	Backends []BackendReport
+}
+
+// ServiceState sums a service up.
+type ServiceState string
+
+// The states of a service.
+const (
+	OK       ServiceState = "ok"       // every backend is up, or drained on purpose
+	Degraded ServiceState = "degraded" // some backend should serve and does not
+	Down     ServiceState = "down"     // no backend gets packets
+	Waiting  ServiceState = "waiting"  // the first complete view is not there yet
+)
+
+// BackendReport is one backend of one service, also one that was refused.
+type BackendReport struct {
+	Source string
+	ID     string // the instance's, in Consul
+	Node   string
+	Addr   netip.Addr
+	Port   uint16       // where it listens; 0 if it was refused for lack of one
+	Key    dataplane.ID // its name in the data plane; zero if it was refused
+	Weight uint16       // as declared, clamped; 0 if it gets no new flows
+	State  BackendState
+	Reason string
+	Since  time.Time
+}
+
+// BackendState is what a backend is to its service.
+type BackendState string
+
+// The states of a backend.
+const (
+	BackendUp         BackendState = "up"
+	BackendDown       BackendState = "down"       // Consul or the probes say so
+	BackendDrain      BackendState = "drain"      // weight 0: no new flows
+	BackendRejected   BackendState = "rejected"   // it must not be a backend
+	BackendUnresolved BackendState = "unresolved" // no way to it is known
+	BackendUnknown    BackendState = "unknown"    // not probed yet
+)
+
+// Service finds a service by name.
+func (r Report) Service(name string) (ServiceReport, bool) {
+	i, found := slices.BinarySearchFunc(r.Services, name, func(s ServiceReport, name string) int {
+		return strings.Compare(s.Name, name)
+	})
+	if !found {
+		return ServiceReport{}, false
+	}
+	return r.Services[i], true
+}
+
+// find returns what the report says of the same instance.
+func (s ServiceReport) find(b BackendReport) (BackendReport, bool) {
+	i, found := slices.BinarySearchFunc(s.Backends, b, compareIdentity)
+	if !found {
+		return BackendReport{}, false
+	}
+	return s.Backends[i], true
+}
+
+// compareIdentity orders backends as people read them, by address first. It is
+// zero for two reports about the same instance.
+func compareIdentity(a, b BackendReport) int {
+	return cmp.Or(
+		a.Addr.Compare(b.Addr),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.Source, b.Source),
+		cmp.Compare(a.ID, b.ID),
+		cmp.Compare(a.Node, b.Node),
+	)
+}
