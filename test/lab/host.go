@@ -1,0 +1,174 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Host is a machine of the lab: a network namespace of its own.
+type Host struct {
+	Name  string     // "backend-1"
+	Addr4 netip.Addr // of eth0
+	Addr6 netip.Addr // of eth0, global
+
+	ns    *namespace
+	links *netlink.Handle
+	plugs []plug // the far ends of its cables
+
+	lock      sync.Mutex
+	processes []*Process
+	ports     Ports
+	servers   *servers
+}
+
+// plug is the switch's end of a cable.
+type plug struct {
+	host *Host
+	name string
+}
+
+func (l *Lab) addHost(name string) (*Host, error) {
+	ns, err := newNamespace(l.Prefix + "-" + name)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Name: name, ns: ns}
+	l.hosts = append(l.hosts, h)
+	if h.links, err = netlink.NewHandleAt(ns.handle); err != nil {
+		return nil, fmt.Errorf("opening netlink in %s: %w", ns.name, err)
+	}
+	for _, s := range [][2]string{
+		// Addresses are usable at once: nobody else is on these wires.
+		{"net/ipv6/conf/default/accept_dad", "0"},
+		{"net/ipv6/conf/all/accept_dad", "0"},
+		{"net/ipv6/conf/default/accept_ra", "0"},
+		{"net/ipv4/ip_forward", "0"},
+		// What Debian's systemd sets: loose reverse path filtering.
+		{"net/ipv4/conf/all/rp_filter", "2"},
+		{"net/ipv4/conf/default/rp_filter", "2"},
+	} {
+		if err := h.Sysctl(s[0], s[1]); err != nil {
+			return nil, err
+		}
+	}
+	return h, h.setUp("lo")
+}
+
+// Namespace is the path for "nsenter --net=PATH", which unlike "ip netns exec"
+// leaves /sys/fs/bpf visible.
+func (h *Host) Namespace() string { return filepath.Join(namespaces, h.ns.name) }
+
+// Links is a netlink handle inside the host.
+func (h *Host) Links() *netlink.Handle { return h.links }
+
+// Do runs f with the calling thread inside the host. Goroutines that f starts
+// are not inside; sockets that f opens are, and stay so.
+func (h *Host) Do(f func() error) error { return h.ns.enter(f) }
+
+// Sysctl sets /proc/sys/KEY inside the host.
+func (h *Host) Sysctl(key, value string) error {
+	return h.Do(func() error {
+		// Not /proc/sys through another thread: what is under net is the
+		// calling thread's namespace's.
+		return os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0)
+	})
+}
+
+// Dial connects from the host to a literal ADDRESS:PORT.
+func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var conn net.Conn
+	err := h.Do(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// Listen listens on the host for tcp, tcp4 or tcp6.
+func (h *Host) Listen(network, address string) (net.Listener, error) {
+	var listener net.Listener
+	err := h.Do(func() (err error) {
+		listener, err = new(net.ListenConfig).Listen(context.Background(), network, address)
+		return err
+	})
+	return listener, err
+}
+
+// ListenPacket listens on the host for udp, udp4 or udp6.
+func (h *Host) ListenPacket(network, address string) (net.PacketConn, error) {
+	var conn net.PacketConn
+	err := h.Do(func() (err error) {
+		conn, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address)
+		return err
+	})
+	return conn, err
+}
+
+// AddAddress gives an interface of the host another address.
+func (h *Host) AddAddress(iface string, prefix netip.Prefix) error {
+	link, err := h.links.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("finding %s on %s: %w", iface, h.Name, err)
+	}
+	if err := h.links.AddrAdd(link, &netlink.Addr{IPNet: ipNet(prefix)}); err != nil {
+		return fmt.Errorf("adding %s to %s of %s: %w", prefix, iface, h.Name, err)
+	}
+	return nil
+}
+
+// AddRoute sends the host's packets for a prefix to a gateway.
+func (h *Host) AddRoute(to netip.Prefix, gateway netip.Addr) error {
+	if err := h.links.RouteReplace(&netlink.Route{Dst: ipNet(to), Gw: gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("routing %s to %s on %s: %w", to, gateway, h.Name, err)
+	}
+	return nil
+}
+
+// Unplug pulls the host's cables: nothing reaches it and it reaches nobody.
+// The host itself sees its links lose their carrier.
+func (h *Host) Unplug() error { return h.replug((*netlink.Handle).LinkSetDown) }
+
+// Plug undoes Unplug. The kernel may take a second to notice the carrier.
+func (h *Host) Plug() error { return h.replug((*netlink.Handle).LinkSetUp) }
+
+func (h *Host) replug(set func(*netlink.Handle, netlink.Link) error) error {
+	for _, p := range h.plugs {
+		link, err := p.host.links.LinkByName(p.name)
+		if err == nil {
+			err = set(p.host.links, link)
+		}
+		if err != nil {
+			return fmt.Errorf("changing port %s of %s: %w", p.name, p.host.Name, err)
+		}
+	}
+	return nil
+}
+
+func (h *Host) setUp(iface string) error {
+	link, err := h.links.LinkByName(iface)
+	if err == nil {
+		err = h.links.LinkSetUp(link)
+	}
+	if err != nil {
+		return fmt.Errorf("setting up %s on %s: %w", iface, h.Name, err)
+	}
+	return nil
+}
+
+func (h *Host) remove() error {
+	if h.links != nil {
+		h.links.Close()
+	}
+	return h.ns.remove()
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,132 @@
+// Package lab builds a small network of hosts in network namespaces, for the
+// demo and for the tests that need real packets:
+//
+//	client ── router ── switch-a ─┬─ balancer ── switch-b ── backends
+//	                              ├─ backends
+//	                              └─ gateway ── switch-c ── backends
+//
+// Every host speaks IPv4 and IPv6 in documentation prefixes (RFC 5737, RFC
+// 3849). The router sends the VIP networks to the balancer, and backends answer
+// clients through the router, past the balancer.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+)
+
+// VIPNet4 and VIPNet6 are the networks that the router sends to the balancer.
+var (
+	VIPNet4 = netip.MustParsePrefix("192.0.2.0/24")
+	VIPNet6 = netip.MustParsePrefix("2001:db8:10::/64")
+)
+
+// VIP4 is the IPv4 VIP 192.0.2.n.
+func VIP4(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
+
+// VIP6 is the IPv6 VIP 2001:db8:10::n, n counting from 0 to 255.
+func VIP6(n byte) netip.Addr {
+	a := VIPNet6.Addr().As16()
+	a[15] = n
+	return netip.AddrFrom16(a)
+}
+
+// Options say how large a lab is. The zero value has no backends at all.
+type Options struct {
+	Backends      int // on the segment of the router and the balancer
+	SecondSegment int // backends behind the balancer's second interface, eth1
+	Behind        int // backends behind a second router, the gateway
+	// Ports are what the backends listen on; the zero value is DefaultPorts.
+	Ports Ports
+}
+
+// Lab is a network that is up. Close takes it down.
+type Lab struct {
+	// Prefix begins the name of everything that the lab leaves in the system:
+	// pm, the owner's process id, and _n for the nth lab of one process.
+	Prefix string
+	// Dir is an empty directory, and PinDir a path in bpffs that does not exist
+	// yet. Close removes both.
+	Dir, PinDir string
+
+	Client, Router, Balancer *Host
+	// Gateway is the second router; nil unless Options.Behind is positive.
+	Gateway *Host
+	// Backends are backend-1 to backend-n: those of the first segment, then of
+	// the second, then those behind the gateway.
+	Backends []*Host
+
+	hosts []*Host // everything with a namespace, switches included
+	close func() error
+}
+
+var labs atomic.Int64
+
+// New takes away what dead processes left, then builds a lab and starts the
+// backends' servers. Whatever error it returns, nothing stays behind.
+func New(opts Options) (*Lab, error) {
+	if err := Sweep(); err != nil {
+		return nil, err
+	}
+	l := &Lab{Prefix: fmt.Sprintf("pm%d", os.Getpid())}
+	if n := labs.Add(1); n > 1 {
+		l.Prefix += fmt.Sprintf("_%d", n)
+	}
+	l.Dir, l.PinDir = traces(l.Prefix)
+	l.close = sync.OnceValue(l.takeDown)
+	if opts.Ports.none() {
+		opts.Ports = DefaultPorts
+	}
+	if err := l.build(opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("building a lab: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+func (l *Lab) build(opts Options) error {
+	if err := mountBPF(); err != nil {
+		return err
+	}
+	if err := os.Mkdir(l.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := l.connect(opts); err != nil {
+		return err
+	}
+	for _, b := range l.Backends {
+		b.ports = opts.Ports
+		if err := b.Revive(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends every server and process of the lab and removes its namespaces,
+// pins and files. It may be called more than once and from any goroutine.
+func (l *Lab) Close() error { return l.close() }
+
+func (l *Lab) takeDown() error {
+	var errs []error
+	for _, h := range l.hosts {
+		h.Kill()
+	}
+	for _, h := range l.hosts {
+		errs = append(errs, h.stopProcesses())
+	}
+	for _, h := range l.hosts {
+		errs = append(errs, h.remove())
+	}
+	errs = append(errs, os.RemoveAll(l.PinDir), os.RemoveAll(l.Dir))
+	return errors.Join(errs...)
+}
+
+// traces are the paths other than namespaces that a lab of this prefix owns.
+func traces(prefix string) (dir, pinDir string) {
+	return filepath.Join(os.TempDir(), prefix), filepath.Join(bpffs, prefix)
+}

@@ -1,0 +1,110 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// mtu of the wires between balancer and backends: a client's full frame still
+// fits with an outer IPv6 header. Clients are behind clientMTU.
+const (
+	mtu       = 1600
+	clientMTU = 1500
+)
+
+// wire joins two hosts by a cable, a veth pair. Both ends are up afterwards.
+//
+// Every end is set to behave as a wire between machines does. Frames leave it
+// finished, with full checksums and at most one MTU long: XDP would lose the
+// kernel's notes about what is still to be computed. And GRO is on, because a
+// veth takes what its peer sends by XDP_TX or a redirect only if it has a
+// program or GRO.
+func wire(a *Host, aName string, b *Host, bName string, mtu int) error {
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: aName, MTU: mtu, TxQLen: -1})
+	veth.PeerName, veth.PeerMTU = bName, uint32(mtu)
+	veth.PeerNamespace = netlink.NsFd(b.ns.handle)
+	if err := a.links.LinkAdd(veth); err != nil {
+		return fmt.Errorf("joining %s of %s to %s of %s: %w", aName, a.Name, bName, b.Name, err)
+	}
+	a.plugs = append(a.plugs, plug{b, bName})
+	for _, end := range []plug{{a, aName}, {b, bName}} {
+		if err := end.host.Do(func() error { return beLikeAWire(end.name) }); err != nil {
+			return fmt.Errorf("setting the offloads of %s of %s: %w", end.name, end.host.Name, err)
+		}
+		if err := end.host.setUp(end.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newSwitch is a host with one bridge, br0.
+func (l *Lab) newSwitch(name string) (*Host, error) {
+	h, err := l.addHost(name)
+	if err != nil {
+		return nil, err
+	}
+	// Without snooping, neighbour discovery needs no querier.
+	snooping := false
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", MTU: mtu, TxQLen: -1}, MulticastSnooping: &snooping}
+	if err := h.links.LinkAdd(bridge); err != nil {
+		return nil, fmt.Errorf("making the bridge of %s: %w", name, err)
+	}
+	// Where br_netfilter is loaded it would hand bridged packets to iptables.
+	for _, family := range []string{"arptables", "iptables", "ip6tables"} {
+		_ = h.Sysctl("net/bridge/bridge-nf-call-"+family, "0") // absent unless loaded
+	}
+	return h, h.setUp("br0")
+}
+
+// plugIn joins a host's interface to a switch.
+func (h *Host) plugIn(iface string, to *Host) error {
+	if err := wire(h, iface, to, h.Name, mtu); err != nil {
+		return err
+	}
+	port, err := to.links.LinkByName(h.Name)
+	if err != nil {
+		return fmt.Errorf("finding port %s of %s: %w", h.Name, to.Name, err)
+	}
+	bridge, err := to.links.LinkByName("br0")
+	if err != nil {
+		return fmt.Errorf("finding the bridge of %s: %w", to.Name, err)
+	}
+	return to.links.LinkSetMaster(port, bridge)
+}
+
+func beLikeAWire(iface string) error {
+	return errors.Join(
+		setOffload(iface, unix.ETHTOOL_STXCSUM, 0),
+		setOffload(iface, unix.ETHTOOL_STSO, 0),
+		setOffload(iface, unix.ETHTOOL_SGSO, 0),
+		setOffload(iface, unix.ETHTOOL_SGRO, 1),
+	)
+}
+
+// setOffload is ethtool -K, by the ioctl of ethtool_value in linux/ethtool.h.
+func setOffload(iface string, command, value uint32) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	setting := struct{ command, value uint32 }{command, value}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte // the rest of struct ifreq
+	}{data: unsafe.Pointer(&setting)}
+	copy(request.name[:unix.IFNAMSIZ-1], iface)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	runtime.KeepAlive(&setting)
+	if errno != 0 {
+		return fmt.Errorf("ethtool command %#x on %s: %w", command, iface, errno)
+	}
+	return nil
+}
