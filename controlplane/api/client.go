@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+// UnreachableError says that no daemon answers on the socket.
+type UnreachableError struct {
+	Socket string
+	Err    error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no daemon answers on %s: %v", e.Socket, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Client asks a daemon. Its errors are *UnreachableError, *Problem, or what
+// went wrong on the way.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client of the daemon that listens on the socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", socket)
+		if err != nil {
+			return nil, &UnreachableError{Socket: socket, Err: err}
+		}
+		return conn, nil
+	}
+	return &Client{socket: socket, http: http.Client{
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	}}
+}
+
+// Status asks for the daemon on one page.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	err := c.get(ctx, "/v1/status", &status)
+	return status, err
+}
+
+// Services asks for all services.
+func (c *Client) Services(ctx context.Context) (Services, error) {
+	var list Services
+	err := c.get(ctx, "/v1/services", &list)
+	return list, err
+}
+
+// Backends asks for the backends of one service, or of all if service is "".
+func (c *Client) Backends(ctx context.Context, service string) (Backends, error) {
+	path := "/v1/backends"
+	if service != "" {
+		path += "?service=" + url.QueryEscape(service)
+	}
+	var list Backends
+	err := c.get(ctx, path, &list)
+	return list, err
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pointsman"+path, nil)
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", path, err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", path, err)
+	}
+	defer response.Body.Close()
+	decoder := json.NewDecoder(response.Body)
+	if response.StatusCode != http.StatusOK {
+		problem := &Problem{Status: response.StatusCode, Detail: response.Status}
+		if err := decoder.Decode(problem); err != nil {
+			return fmt.Errorf("reading the answer %s to %s: %w", response.Status, path, err)
+		}
+		return problem
+	}
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("reading the answer to %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Source is what the server asks. Its answers are snapshots that nobody
+// changes any more.
+type Source interface {
+	Status() Status
+	// Services are all services with their backends, sorted by name.
+	Services() []ServiceBackends
+}
+
+// Handler answers the paths of this package from the source.
+func Handler(source Source) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		status := source.Status()
+		status.SchemaVersion = SchemaVersion
+		answer(w, http.StatusOK, "application/json", status)
+	})
+	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, _ *http.Request) {
+		list := Services{SchemaVersion: SchemaVersion, Services: []Service{}}
+		for _, s := range source.Services() {
+			list.Services = append(list.Services, s.Service)
+		}
+		answer(w, http.StatusOK, "application/json", list)
+	})
+	mux.HandleFunc("GET /v1/backends", func(w http.ResponseWriter, r *http.Request) {
+		list, err := selectBackends(source.Services(), r.URL.Query().Get("service"))
+		if err != nil {
+			refuse(w, http.StatusNotFound, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "application/json", list)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// selectBackends takes one service by name, or all if name is empty.
+func selectBackends(all []ServiceBackends, name string) (Backends, error) {
+	list := Backends{SchemaVersion: SchemaVersion, Services: []ServiceBackends{}}
+	for _, s := range all {
+		if name == "" || s.Name == name {
+			list.Services = append(list.Services, s)
+		}
+	}
+	if name != "" && len(list.Services) == 0 {
+		return Backends{}, fmt.Errorf("there is no service %q", name)
+	}
+	return list, nil
+}
+
+func refuse(w http.ResponseWriter, status int, detail string) {
+	answer(w, status, "application/problem+json", Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail,
+	})
+}
+
+func answer(w http.ResponseWriter, status int, kind string, body any) {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		// Views are plain values, which always marshal.
+		panic(fmt.Sprintf("marshalling %T: %v", body, err))
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	// The only error is a client that went away.
+	_, _ = w.Write(append(text, '\n'))
+}
+
+// Listen opens the socket, readable and writable for its owner and for the
+// group "pointsman" if there is one. A socket that a dead daemon left behind
+// is replaced, so the caller must know that no other daemon lives.
+func Listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("making a place for the socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the old socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	if err := restrict(path); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return listener, nil
+}
+
+func restrict(path string) error {
+	if group, err := user.LookupGroup("pointsman"); err == nil {
+		gid, err := strconv.Atoi(group.Gid)
+		if err != nil {
+			return fmt.Errorf("reading the id of group pointsman: %w", err)
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("giving %s to group pointsman: %w", path, err)
+		}
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return fmt.Errorf("restricting who may use %s: %w", path, err)
+	}
+	return nil
+}
+
+// Serve answers on the listener until the context is over, and closes it.
+func Serve(ctx context.Context, listener net.Listener, source Source) error {
+	server := &http.Server{Handler: Handler(source), ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", listener.Addr(), err)
+	}
+	return nil
+}

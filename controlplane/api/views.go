@@ -1,0 +1,131 @@
+// Package api answers questions about the running daemon over HTTP on a unix
+// socket, and asks them for the command line. Its views are the documented
+// JSON; fields are added to a schema version, never changed or removed.
+package api
+
+import "time"
+
+// SchemaVersion is that of every view of this package.
+const SchemaVersion = 1
+
+// Status is GET /v1/status: the daemon on one page.
+type Status struct {
+	SchemaVersion int               `json:"schema_version"`
+	State         string            `json:"state"` // "ok", or "degraded" if there is a warning
+	Warnings      []string          `json:"warnings"`
+	Version       string            `json:"version"`
+	PID           int               `json:"pid"`
+	Started       time.Time         `json:"started"`
+	Config        ConfigStatus      `json:"config"`
+	Consul        *ConsulStatus     `json:"consul,omitempty"` // absent where no service asks Consul
+	Interfaces    []Interface       `json:"interfaces"`
+	Services      ServiceCounts     `json:"services"`
+	LastApply     *Apply            `json:"last_apply,omitempty"`
+	Outcomes      map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
+}
+
+// ConfigStatus is the file that runs.
+type ConfigStatus struct {
+	Path   string    `json:"path"`
+	Loaded time.Time `json:"loaded"`
+	// Error is what is wrong with the file as it is now; the one loaded before
+	// goes on running.
+	Error string `json:"error,omitempty"`
+}
+
+// ConsulStatus is how well Consul answers.
+type ConsulStatus struct {
+	Address string `json:"address"`
+	// State is "ok", or "stale" if the view of some service is not confirmed.
+	State string `json:"state"`
+	// Held are the services whose last known backends are held, with the reason.
+	Held map[string]string `json:"held,omitempty"`
+	// OldestView is when the least recent view was confirmed.
+	OldestView *time.Time `json:"oldest_view,omitempty"`
+}
+
+// Interface is where packets for the VIPs arrive.
+type Interface struct {
+	Name   string `json:"name"`
+	Mode   string `json:"mode"`             // "native", "generic" or "missing"
+	Reason string `json:"reason,omitempty"` // why not native
+}
+
+// ServiceCounts counts services by state.
+type ServiceCounts struct {
+	OK       int `json:"ok"`
+	Degraded int `json:"degraded"`
+	Down     int `json:"down"`
+	Waiting  int `json:"waiting"`
+}
+
+// Apply is the last change of the kernel's tables.
+type Apply struct {
+	At      time.Time `json:"at"`
+	Steps   int       `json:"steps"`
+	ApplyMS float64   `json:"apply_ms"` // decision to last map written
+	Error   string    `json:"error,omitempty"`
+}
+
+// Services is GET /v1/services.
+type Services struct {
+	SchemaVersion int       `json:"schema_version"`
+	Services      []Service `json:"services"` // sorted by name
+}
+
+// Service is one declared service. The counters are sums over its backends.
+type Service struct {
+	Name          string     `json:"name"`
+	Listen        []string   `json:"listen"`  // "192.0.2.10:443/tcp"
+	Forward       string     `json:"forward"` // "ipip" or "l2"
+	Slots         uint32     `json:"slots"`
+	State         string     `json:"state"` // "ok", "degraded", "down" or "waiting"
+	Reason        string     `json:"reason,omitempty"`
+	Since         time.Time  `json:"since"`
+	BackendsUp    int        `json:"backends_up"`
+	BackendsTotal int        `json:"backends_total"`
+	ViewConfirmed *time.Time `json:"view_confirmed,omitempty"` // by Consul
+	NewFlows      uint64     `json:"new_flows"`
+	Packets       uint64     `json:"packets"`
+	Bytes         uint64     `json:"bytes"`
+}
+
+// Backends is GET /v1/backends and GET /v1/backends?service=NAME.
+type Backends struct {
+	SchemaVersion int               `json:"schema_version"`
+	Services      []ServiceBackends `json:"services"`
+}
+
+// ServiceBackends is a service with its backends.
+type ServiceBackends struct {
+	Service
+	Backends []Backend `json:"backends"` // sorted by address
+}
+
+// Backend is one backend of one service. The counters are since it was last
+// added to the kernel's tables.
+type Backend struct {
+	Address  string    `json:"address"` // "10.20.0.11:443"
+	Weight   uint16    `json:"weight"`
+	State    string    `json:"state"` // "up", "down", "drain", "rejected", "unresolved" or "unknown"
+	Reason   string    `json:"reason,omitempty"`
+	Since    time.Time `json:"since"`
+	Slots    uint32    `json:"slots"` // of the service's, how many are its own
+	Source   string    `json:"source"`
+	Node     string    `json:"node,omitempty"`
+	ConsulID string    `json:"consul_id,omitempty"`
+	NextHop  string    `json:"next_hop,omitempty"` // "eth0 02:00:00:00:00:01"
+	NewFlows uint64    `json:"new_flows"`
+	Packets  uint64    `json:"packets"`
+	Bytes    uint64    `json:"bytes"` // of IP, as the client sent it
+}
+
+// Problem is an error, as RFC 9457 writes one.
+type Problem struct {
+	Type   string `json:"type"` // "about:blank": the status says it all
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
