@@ -18,7 +18,7 @@ enum outcome {
 	PASS_NOT_TCP_UDP,	/* normal: ICMP, OSPF, another tunnel's traffic */
 	PASS_NOT_VIP,		/* normal: the host's own and routed traffic */
 	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
-	PASS_TRUNCATED,		/* headers cut short before a VIP could be told */
+	PASS_UNREADABLE,	/* headers cut short or senseless before a VIP could be told */
 
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
@@ -43,7 +43,7 @@ struct vip_key {
 	struct address address;
 	__be16 port;
 	__u8 protocol;
-	__u8 zero;
+	__u8 v6;		/* 1 for IPv6, so that no IPv6 packet can pose as one for an IPv4 VIP */
 };
 
 /* Where a VIP's slots are: the service's consecutive part of the slots map. */
@@ -77,14 +77,14 @@ struct backend {
 	struct address destination;	/* the backend */
 	__u16 mtu;			/* of the egress path, bytes of IP */
 	__u16 outer_checksum;		/* one's complement sum of the outer IPv4 header without TOS, length and protocol */
-	__u8 forward;			/* enum forward */
+	enum forward forward;
 	__u8 outer_v6;			/* 1 where destination is an IPv6 address */
+	__u8 zero;
 	__be16 port;			/* the control plane's: what this entry is */
 	__u32 service;			/* the control plane's: whose this entry is */
-	__u32 spare;
 };
 
-struct backend_counters {
+struct backend_count {
 	__u64 packets;
 	__u64 bytes;		/* of IP, as the client sent it */
 	__u64 new_flows;	/* TCP SYNs; UDP flows have no beginning that a packet shows */
@@ -103,7 +103,7 @@ struct service {
 /* What differs between machines. Written once, before the program is loaded. */
 #define HASH_WORDS 10
 
-struct config {
+struct settings {
 	__u32 hash_key[HASH_WORDS];	/* NH's key, drawn from the fleet's secret */
 	__u64 hash_seed;
 };

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Counts a packet once: with its backend if it was forwarded, else with its outcome. */
+#pragma once
+
+#include "packet.h"
+
+#define OUTCOMES_MAX 64
+
+/* Written here, a slot a CPU; read by the control plane. The name of an index is in this program's BTF. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, enum outcome);
+	__type(value, __u64);
+	__uint(max_entries, OUTCOMES_MAX);
+} outcomes SEC(".maps");
+
+/* Indexed as the backends map; zeroed by the control plane when it gives an index to a backend. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct backend_count);
+	__uint(max_entries, 1);
+} backend_counters SEC(".maps");
+
+static __always_inline void count_forwarded(const struct packet *pkt)
+{
+	struct backend_count *counters = bpf_map_lookup_elem(&backend_counters, &pkt->backend);
+
+	if (!counters)
+		return;
+	counters->packets++;
+	counters->bytes += pkt->length;
+	counters->new_flows += pkt->new_flow;
+}
+
+static __always_inline void count(enum outcome outcome, const struct packet *pkt)
+{
+	__u64 *counter;
+
+	if (outcome == FORWARD) {
+		count_forwarded(pkt);
+		return;
+	}
+	counter = bpf_map_lookup_elem(&outcomes, &outcome);
+	if (counter)
+		(*counter)++;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Puts a packet on its way to a backend: an outer header, or a new MAC only.
+ * The client's packet itself is never changed, its TTL included: the balancer
+ * stands for the host that holds the VIP, it does not route beyond it.
+ */
+#pragma once
+
+#include "packet.h"
+
+#define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
+
+/* Both MACs and the type. The MACs lie side by side in the backend as in the frame: twelve bytes in two moves. */
+static __always_inline void write_ethernet(void *frame, const struct backend *backend, __be16 type)
+{
+	const void *macs = backend->next_hop_mac;
+
+	*(__u64 *)frame = *(const __u64 *)macs;
+	*(__u32 *)(frame + 8) = *(const __u32 *)(macs + 8);
+	*(__be16 *)(frame + 12) = type;
+}
+
+static __always_inline enum outcome rewrite_macs(struct xdp_md *ctx, const struct packet *pkt,
+						 const struct backend *backend)
+{
+	void *frame = (void *)(long)ctx->data;
+
+	if (pkt->length > backend->mtu)
+		return DROP_TOO_BIG;
+	if (frame + ETH_HLEN > (void *)(long)ctx->data_end)
+		return DROP_BAD_LENGTH;
+	write_ethernet(frame, backend, bpf_htons(pkt->to.v6 ? ETH_P_IPV6 : ETH_P_IP));
+	return FORWARD;
+}
+
+/* RFC 1071, from the part of the sum that the control plane has prepared. */
+static __always_inline __be16 outer_checksum(const struct backend *backend, __u32 length, __u8 tos, __u8 protocol)
+{
+	__u32 sum = backend->outer_checksum + length + tos + protocol;
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return bpf_htons(~sum & 0xffff);
+}
+
+/* Grows the packet at its front; NULL if there is no room. Older pointers into the packet are void after it. */
+static __always_inline void *prepend(struct xdp_md *ctx, __u32 size)
+{
+	void *frame;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)size))
+		return NULL;
+	frame = (void *)(long)ctx->data;
+	if (frame + ETH_HLEN + size > (void *)(long)ctx->data_end)
+		return NULL;
+	return frame;
+}
+
+/*
+ * RFC 2003 and RFC 4213. DF is always set, so that the identification may stay
+ * zero (RFC 6864, section 4.1) and nothing fragments the tunnel. DSCP and ECN
+ * are copied (RFC 2983's uniform model, RFC 6040's normal mode).
+ */
+static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, const struct packet *pkt,
+							const struct backend *backend)
+{
+	__u32 length = sizeof(struct iphdr) + pkt->length;
+	__u8 protocol = pkt->to.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	void *frame;
+
+	if (length > backend->mtu)
+		return DROP_TOO_BIG;
+	frame = prepend(ctx, sizeof(struct iphdr));
+	if (!frame)
+		return DROP_NO_HEADROOM;
+	write_ethernet(frame, backend, bpf_htons(ETH_P_IP));
+	*(struct iphdr *)(frame + ETH_HLEN) = (struct iphdr){
+		.version = 4,
+		.ihl = 5,
+		.tos = pkt->tos,
+		.tot_len = bpf_htons(length),
+		.id = 0,
+		.frag_off = bpf_htons(0x4000),
+		.ttl = OUTER_TTL,
+		.protocol = protocol,
+		.check = outer_checksum(backend, length, pkt->tos, protocol),
+		.saddr = backend->source.word[3],
+		.daddr = backend->destination.word[3],
+	};
+	return FORWARD;
+}
+
+/* The first word of an IPv6 header: version, traffic class, and a flow label that carries the entropy (RFC 6438). */
+static __always_inline __be32 version_class_label(const struct packet *pkt)
+{
+	return bpf_htonl(6U << 28 | (__u32)pkt->tos << 20 | (pkt->entropy & 0xfffff));
+}
+
+/* RFC 2473, without its encapsulation limit option: a backend is the end of the tunnel. */
+static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, const struct packet *pkt,
+							const struct backend *backend)
+{
+	struct ipv6hdr *outer;
+	void *frame;
+
+	if (sizeof(*outer) + pkt->length > backend->mtu)
+		return DROP_TOO_BIG;
+	frame = prepend(ctx, sizeof(*outer));
+	if (!frame)
+		return DROP_NO_HEADROOM;
+	write_ethernet(frame, backend, bpf_htons(ETH_P_IPV6));
+	outer = frame + ETH_HLEN;
+	*(__be32 *)outer = version_class_label(pkt);
+	outer->payload_len = bpf_htons(pkt->length);
+	outer->nexthdr = pkt->to.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	outer->hop_limit = OUTER_TTL;
+	__builtin_memcpy(&outer->saddr, &backend->source, sizeof(outer->saddr));
+	__builtin_memcpy(&outer->daddr, &backend->destination, sizeof(outer->daddr));
+	return FORWARD;
+}
+
+static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct packet *pkt,
+						const struct backend *backend)
+{
+	if (backend->forward == FORWARD_L2)
+		return rewrite_macs(ctx, pkt, backend);
+	if (backend->outer_v6)
+		return encapsulate_in_ipv6(ctx, pkt, backend);
+	return encapsulate_in_ipv4(ctx, pkt, backend);
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The balancer: one XDP program that sends packets for VIPs to backends and leaves all others alone. */
+
+#include "count.h"
+#include "encapsulate.h"
+#include "parse.h"
+#include "send.h"
+#include "slots.h"
+#include "vip.h"
+
+/*
+ * The control plane's own notes, kept in the kernel so that a new daemon can
+ * read whose the slots are. The program does not touch them.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct service);
+	__uint(max_entries, 1);
+} services SEC(".maps");
+
+/* The first step that objects names the packet's outcome. */
+static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct backend *backend;
+	enum outcome result;
+	struct vip *vip;
+
+	if ((result = parse(ctx, pkt)))
+		return result;
+	if ((result = find_vip(pkt, &vip)))
+		return result;
+	if ((result = pick_backend(pkt, vip, &backend)))
+		return result;
+	if ((result = encapsulate(ctx, pkt, backend)))
+		return result;
+	return send(ctx, pkt, backend);
+}
+
+/* No default: the compiler asks what a new outcome should do. */
+static __always_inline int verdict(enum outcome outcome, const struct packet *pkt)
+{
+	switch (outcome) {
+	case FORWARD:
+		return pkt->forward_verdict;
+	case PASS_NOT_IP:
+	case PASS_NOT_TCP_UDP:
+	case PASS_NOT_VIP:
+	case PASS_FRAGMENT:
+	case PASS_UNREADABLE:
+		return XDP_PASS;
+	case DROP_BAD_LENGTH:
+	case DROP_NO_BACKEND:
+	case DROP_TOO_BIG:
+	case DROP_NO_HEADROOM:
+	case DROP_NO_EGRESS:
+		return XDP_DROP;
+	}
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int pointsman_lb(struct xdp_md *ctx)
+{
+	struct packet pkt = {};
+	enum outcome outcome = balance(ctx, &pkt);
+
+	count(outcome, &pkt);
+	return verdict(outcome, &pkt);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

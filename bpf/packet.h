@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the steps of the pipeline tell each other about a packet. */
+#pragma once
+
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#include "types.h"
+
+/* One load that the compiler may neither repeat nor split: Go stores beside us. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+
+struct packet {
+	struct vip_key to;	/* destination, its port, protocol and family */
+	struct address source;
+	__be16 source_port;
+	__u16 length;		/* of the IP packet, as its header says */
+	__u16 headers;		/* of IP and transport together: the least that length may be */
+	__u16 room;		/* bytes of the frame behind the Ethernet header, at most 65,535 */
+	__u8 tos;		/* IPv4 TOS or IPv6 traffic class: DSCP and ECN */
+	__u8 new_flow;		/* 1 for a TCP SYN */
+	__u32 entropy;		/* of the flow, independent of its slot */
+	__u32 backend;		/* its index, for the counters */
+	__u32 forward_verdict;	/* XDP_TX or XDP_REDIRECT, once it is FORWARD for good */
+};

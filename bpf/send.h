@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Sends a packet out of its backend's interface. */
+#pragma once
+
+#include "packet.h"
+
+/*
+ * The interfaces that packets may be redirected to, by ifindex. Written by the
+ * control plane before any backend names the interface. A missing entry makes
+ * the packet DROP_NO_EGRESS.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 256);
+} egress SEC(".maps");
+
+static __always_inline enum outcome send(struct xdp_md *ctx, struct packet *pkt, const struct backend *backend)
+{
+	if (backend->ifindex == ctx->ingress_ifindex) {
+		pkt->forward_verdict = XDP_TX;
+		return FORWARD;
+	}
+	/* What the flags say is what comes back where the map has no such interface. */
+	pkt->forward_verdict = bpf_redirect_map(&egress, backend->ifindex, XDP_DROP);
+	return pkt->forward_verdict == XDP_REDIRECT ? FORWARD : DROP_NO_EGRESS;
+}

@@ -1,0 +1,147 @@
+package kernel
+
+import (
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// Options say where the data plane lives and how large it is.
+type Options struct {
+	PinDir string // on a BPF file system, such as /sys/fs/bpf/pointsman
+	Secret uint64 // keys the flow hash; the same on all balancers of a fleet
+	Limits dataplane.Limits
+	Slots  uint32 // slots of all services together; rounded up to a full line
+}
+
+// DataPlane is the program and its maps in the kernel. Its methods may not be
+// called at the same time. Closing it leaves everything pinned and forwarding.
+type DataPlane struct {
+	pins     pins
+	objects  lbObjects
+	memory   []byte   // the slots map
+	slots    []uint32 // the same, by slot
+	outcomes []string // names by number, from the program's BTF
+	promoted bool     // the maps are the ones under pins.maps()
+}
+
+// Open loads the program. It adopts the maps that an earlier process pinned if
+// they have today's layout and are large enough; else it makes new ones, which
+// take the old ones' place in Attach, once the caller has filled them.
+func Open(options Options) (*DataPlane, error) {
+	pins := pins{options.PinDir}
+	if err := pins.prepare(); err != nil {
+		return nil, err
+	}
+	spec, err := loadLb()
+	if err != nil {
+		return nil, fmt.Errorf("reading the built-in program: %w", err)
+	}
+	if err := configure(spec, options); err != nil {
+		return nil, err
+	}
+	adopted, err := pins.adopt(spec)
+	if err != nil {
+		return nil, err
+	}
+	defer closeMaps(adopted)
+
+	d := &DataPlane{pins: pins, promoted: adopted != nil}
+	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: adopted})
+	if err != nil {
+		return nil, fmt.Errorf("loading the program: %w", explainLoad(err))
+	}
+	if err := d.mapSlots(); err != nil {
+		return nil, errors.Join(err, d.objects.Close())
+	}
+	if d.outcomes, err = outcomeNames(spec.Types); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func configure(spec *ebpf.CollectionSpec, options Options) error {
+	spec.Maps[lbMapVips].MaxEntries = options.Limits.VIPs
+	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
+	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
+	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends
+	spec.Maps[lbMapSlots].MaxEntries = (options.Slots + slotsPerLine - 1) / slotsPerLine
+	if err := spec.Variables[lbVarConfig].Set(settings(options.Secret)); err != nil {
+		return fmt.Errorf("keying the flow hash: %w", err)
+	}
+	return nil
+}
+
+const slotsPerLine = uint32(len(lbSlotLine{}.Owner))
+
+// settings expands the secret to NH's key and the finaliser's seed: 48 bytes of
+// SHA-512, so that no two words of the key are related.
+func settings(secret uint64) lbSettings {
+	stream := sha512.Sum512(binary.BigEndian.AppendUint64([]byte("pointsman flow hash"), secret))
+	var s lbSettings
+	for i := range s.HashKey {
+		s.HashKey[i] = binary.BigEndian.Uint32(stream[4*i:])
+	}
+	s.HashSeed = binary.BigEndian.Uint64(stream[4*len(s.HashKey):])
+	return s
+}
+
+func (d *DataPlane) mapSlots() error {
+	size := int(d.objects.Slots.MaxEntries()) * int(unsafe.Sizeof(lbSlotLine{}))
+	memory, err := unix.Mmap(d.objects.Slots.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("mapping the slots map: %w", err)
+	}
+	d.memory = memory
+	d.slots = unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(memory))), size/4)
+	return nil
+}
+
+// outcomeNames reads enum outcome, so that what operators see cannot drift from
+// what the program counts.
+func outcomeNames(types *btf.Spec) ([]string, error) {
+	var enum *btf.Enum
+	if err := types.TypeByName("outcome", &enum); err != nil {
+		return nil, fmt.Errorf("reading the outcomes' names: %w", err)
+	}
+	names := make([]string, len(enum.Values))
+	for _, value := range enum.Values {
+		names[value.Value] = value.Name
+	}
+	return names, nil
+}
+
+// Close lets go of the kernel's objects; what is pinned goes on without us.
+// Tables read from d are void after it.
+func (d *DataPlane) Close() error {
+	d.slots = nil
+	var err error
+	if d.memory != nil {
+		err = unix.Munmap(d.memory)
+		d.memory = nil
+	}
+	return errors.Join(err, d.objects.Close())
+}
+
+func closeMaps(maps map[string]*ebpf.Map) {
+	for _, m := range maps {
+		m.Close()
+	}
+}
+
+// explainLoad adds what an operator can do about the common refusals.
+func explainLoad(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
+	}
+	return err
+}

@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// Write carries out one step. The owners of slots are written by the step's
+// Replay on the tables that Tables returned, whose slots are the map's memory.
+func (d *DataPlane) Write(step dataplane.Step) error {
+	switch s := step.(type) {
+	case dataplane.PutEgress:
+		return d.objects.Egress.Put(s.Interface, s.Interface)
+	case dataplane.DeleteEgress:
+		return deleteKey(d.objects.Egress, s.Interface)
+	case dataplane.PutBackend:
+		return d.putBackend(s)
+	case dataplane.DeleteBackend:
+		return d.objects.Backends.Put(s.Index, lbBackend{})
+	case dataplane.PutService:
+		return d.putService(s)
+	case dataplane.DeleteService:
+		return deleteKey(d.objects.Services, s.ID)
+	case dataplane.PutVIP:
+		return d.objects.Vips.Put(encodeVIP(s.VIP), lbVip{
+			Service: s.Entry.Service, FirstSlot: s.Entry.FirstSlot, SlotCount: s.Entry.SlotCount,
+		})
+	case dataplane.DeleteVIP:
+		return deleteKey(d.objects.Vips, encodeVIP(s.VIP))
+	case dataplane.PutSlots:
+		return d.checkSlots(s)
+	}
+	return fmt.Errorf("no way to write a %T", step)
+}
+
+func (d *DataPlane) putBackend(s dataplane.PutBackend) error {
+	entry, err := encodeBackend(s.Entry)
+	if err != nil {
+		return err
+	}
+	if s.New {
+		cpus, err := ebpf.PossibleCPU()
+		if err != nil {
+			return fmt.Errorf("counting CPUs: %w", err)
+		}
+		if err := d.objects.BackendCounters.Put(s.Index, make([]lbBackendCount, cpus)); err != nil {
+			return fmt.Errorf("zeroing the counters of backend %s: %w", s.Entry.ID, err)
+		}
+	}
+	return d.objects.Backends.Put(s.Index, entry)
+}
+
+func (d *DataPlane) putService(s dataplane.PutService) error {
+	entry, err := encodeService(s.Entry)
+	if err != nil {
+		return err
+	}
+	return d.objects.Services.Put(s.ID, entry)
+}
+
+func (d *DataPlane) checkSlots(s dataplane.PutSlots) error {
+	for _, owner := range s.Owners {
+		if int(owner.Slot) >= len(d.slots) {
+			return fmt.Errorf("slot %d of %s is outside the map's %d slots", owner.Slot, s.Name, len(d.slots))
+		}
+	}
+	return nil
+}
+
+// deleteKey deletes what may already be gone: a step can be taken again after
+// an interruption.
+func deleteKey(m *ebpf.Map, key any) error {
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	return nil
+}
