@@ -17,13 +17,12 @@ const (
 	clientMTU = 1500
 )
 
-// wire joins two hosts by a cable, a veth pair. Both ends are up afterwards.
+// wire joins two hosts by a cable, a veth pair.
 //
 // Every end is set to behave as a wire between machines does. Frames leave it
 // finished, with full checksums and at most one MTU long: XDP would lose the
-// kernel's notes about what is still to be computed. And GRO is on, because a
-// veth takes what its peer sends by XDP_TX or a redirect only if it has a
-// program or GRO.
+// kernel's notes about what is still to be computed. Both ends are up
+// afterwards.
 func wire(a *Host, aName string, b *Host, bName string, mtu int) error {
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: aName, MTU: mtu, TxQLen: -1})
 	veth.PeerName, veth.PeerMTU = bName, uint32(mtu)
@@ -75,7 +74,28 @@ func (h *Host) plugIn(iface string, to *Host) error {
 	if err != nil {
 		return fmt.Errorf("finding the bridge of %s: %w", to.Name, err)
 	}
-	return to.links.LinkSetMaster(port, bridge)
+	if err := to.links.LinkSetMaster(port, bridge); err != nil {
+		return fmt.Errorf("putting port %s of %s into its bridge: %w", h.Name, to.Name, err)
+	}
+	return to.Do(func() error { return takeXDP(port) })
+}
+
+// takeXDP makes a switch's port receive what a host sends by XDP. A veth takes
+// frames of its peer's XDP_TX and redirects only if it has NAPI, which comes
+// with GRO or with a program. GRO alone is not enough: frames of XDP_TX then
+// wait in the ring until another frame comes along (veth_xdp_flush, measured on
+// 6.18). GRO is even in the way, because a switch hands on what it gets. The
+// program turns it on; so it is turned off last.
+func takeXDP(port netlink.Link) error {
+	fd, err := loadPass()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := netlink.LinkSetXdpFdWithFlags(port, fd, unix.XDP_FLAGS_DRV_MODE); err != nil {
+		return fmt.Errorf("attaching a program to port %s: %w", port.Attrs().Name, err)
+	}
+	return setOffload(port.Attrs().Name, unix.ETHTOOL_SGRO, 0)
 }
 
 func beLikeAWire(iface string) error {
@@ -83,7 +103,7 @@ func beLikeAWire(iface string) error {
 		setOffload(iface, unix.ETHTOOL_STXCSUM, 0),
 		setOffload(iface, unix.ETHTOOL_STSO, 0),
 		setOffload(iface, unix.ETHTOOL_SGSO, 0),
-		setOffload(iface, unix.ETHTOOL_SGRO, 1),
+		setOffload(iface, unix.ETHTOOL_SGRO, 0),
 	)
 }
 
