@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The border between C and Go of the backend's side, as types.h is of the balancer's. */
+#pragma once
+
+#include "types.h"
+
+/*
+ * What became of a frame on a backend, and why. A frame has exactly one
+ * outcome, counted once. Whoever is not told apart as a tunnel packet for one
+ * of our VIPs is passed, because the host may know what to do with it; what is
+ * for a VIP and cannot be delivered is dropped under a name.
+ */
+enum decap_outcome {
+	DECAPSULATE,		/* normal: the inner packet goes on to this host */
+
+	PASS_NOT_TUNNEL,	/* normal: anything but IP in IP */
+	PASS_TAGGED,		/* normal: a VLAN tag that the driver left in the frame */
+	PASS_NOT_OUR_VIP,	/* normal: another tunnel's traffic */
+	PASS_OUTER_CUT_SHORT,	/* the frame ends within the outer header */
+	PASS_OUTER_SENSELESS,	/* version, length or checksum of the outer header lies: the host counts it as its own */
+	PASS_OUTER_FRAGMENT,	/* the tunnel's packets are fragmented: the path's MTU is too small */
+	PASS_OUTER_OPTIONS,	/* options or extension headers, which the balancer never sends */
+	PASS_INNER_CUT_SHORT,	/* the tunnel packet ends within the inner header */
+	PASS_INNER_SENSELESS,	/* the inner header is not of the version that the outer one promises */
+
+	DROP_SOURCE_NOT_ALLOWED,/* to a VIP, from somebody who is not a balancer */
+	DROP_INNER_LENGTH,	/* to a VIP, with an inner length that the tunnel packet does not hold */
+	DROP_CONGESTED,		/* marked congestion experienced, and the flow cannot be told: RFC 6040, 4.2 */
+	DROP_CANNOT_STRIP,	/* the kernel refused: between families, tc needs Linux 6.3 */
+};
+
+/* One of the VIP addresses that this backend answers for. */
+struct decap_vip {
+	struct address address;
+	__u32 v6;		/* 1 for IPv6, so that ::ffff:a.b.c.d on the wire is nobody's */
+};
+
+/* A prefix of balancers' addresses; the trie counts bits from v6 on. */
+struct decap_source {
+	__u32 prefix_length;	/* 32 bits of v6, then the address's */
+	__u32 v6;		/* in front, so that ::/0 does not speak for IPv4 */
+	struct address address;
+};

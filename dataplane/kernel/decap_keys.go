@@ -1,0 +1,88 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// decapWords is an address as struct address holds it: 16 bytes in network
+// order, IPv4 as ::ffff:a.b.c.d.
+func decapWords(addr netip.Addr) (words [4]uint32) {
+	bytes := addr.As16()
+	for i := range words {
+		words[i] = binary.NativeEndian.Uint32(bytes[4*i:])
+	}
+	return words
+}
+
+func decapFamily(addr netip.Addr) uint32 {
+	if addr.Is4() {
+		return 0
+	}
+	return 1
+}
+
+func decapVIPKeys(vips []netip.Addr) map[decapDecapVip]bool {
+	keys := make(map[decapDecapVip]bool, len(vips))
+	for _, vip := range vips {
+		vip = vip.Unmap()
+		key := decapDecapVip{V6: decapFamily(vip)}
+		key.Address.Word = decapWords(vip)
+		keys[key] = true
+	}
+	return keys
+}
+
+// decapSourceKeys counts the trie's bits: 32 of the family, then the address's,
+// of which an IPv4 address has 96 before its own.
+func decapSourceKeys(from []netip.Prefix) map[decapDecapSource]bool {
+	keys := make(map[decapDecapSource]bool, len(from))
+	for _, prefix := range from {
+		prefix = prefix.Masked()
+		bits := 32 + prefix.Bits()
+		if prefix.Addr().Is4() {
+			bits += 96
+		}
+		key := decapDecapSource{PrefixLength: uint32(bits), V6: decapFamily(prefix.Addr())}
+		key.Address.Word = decapWords(prefix.Addr())
+		keys[key] = true
+	}
+	return keys
+}
+
+func putDecapKeys[K comparable](m *ebpf.Map, keys map[K]bool) error {
+	for key := range keys {
+		if err := m.Put(key, uint8(1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepDecapKeys deletes all other keys. They are collected first: deleting
+// while iterating may start the iteration again.
+func keepDecapKeys[K comparable](m *ebpf.Map, keys map[K]bool) error {
+	var (
+		stale   []K
+		key     K
+		present uint8
+	)
+	entries := m.Iterate()
+	for entries.Next(&key, &present) {
+		if !keys[key] {
+			stale = append(stale, key)
+		}
+	}
+	if err := entries.Err(); err != nil {
+		return err
+	}
+	for _, key := range stale {
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+	}
+	return nil
+}

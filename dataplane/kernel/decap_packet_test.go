@@ -1,0 +1,216 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+// decapProgram is one of the two programs, with its codes for the same verdicts.
+type decapProgram struct {
+	name       string
+	run        *ebpf.Program
+	pass, drop uint32
+}
+
+type decapBench struct {
+	spec     *ebpf.CollectionSpec
+	objs     *decapObjects
+	programs []decapProgram
+}
+
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: loads BPF programs")
+	}
+}
+
+// newDecapBench loads the shipped programs for the test's VIPs and balancers.
+func newDecapBench(t *testing.T) *decapBench {
+	t.Helper()
+	requireRoot(t)
+	spec, err := loadDecap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objs := new(decapObjects)
+	if err := spec.LoadAndAssign(objs, nil); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() { objs.Close() })
+	from := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30"), netip.MustParsePrefix("fd00::/64")}
+	if err := putDecapKeys(objs.DecapVips, decapVIPKeys([]netip.Addr{decapVIP4, decapVIP6})); err != nil {
+		t.Fatal(err)
+	}
+	if err := putDecapKeys(objs.DecapSources, decapSourceKeys(from)); err != nil {
+		t.Fatal(err)
+	}
+	return &decapBench{spec, objs, []decapProgram{
+		{"xdp", objs.PointsmanDecap, 2, 1},          // XDP_PASS, XDP_DROP
+		{"tc", objs.PointsmanDecapTc, 1<<32 - 1, 2}, // TC_ACT_UNSPEC, TC_ACT_SHOT
+	}}
+}
+
+// check runs a frame through both programs. want is the frame that comes out;
+// nil stands for an unchanged one.
+func (b *decapBench) check(t *testing.T, frame []byte, outcome string, want []byte) {
+	t.Helper()
+	if want == nil {
+		want = frame
+	}
+	for _, program := range b.programs {
+		if program.name == "tc" && outcome == "PASS_OUTER_CUT_SHORT" {
+			continue // the kernel does not test-run a socket buffer without a whole IP header
+		}
+		before := b.counters(t)
+		verdict, out, err := program.run.Test(frame)
+		if err != nil {
+			t.Fatalf("%s: %v", program.name, err)
+		}
+		if moved := b.moved(t, before); moved != outcome {
+			t.Errorf("%s: counted %q, want %q", program.name, moved, outcome)
+		}
+		wantVerdict := program.pass
+		if strings.HasPrefix(outcome, "DROP_") {
+			wantVerdict = program.drop
+		}
+		if verdict != wantVerdict {
+			t.Errorf("%s: verdict %d, want %d", program.name, int32(verdict), int32(wantVerdict))
+		}
+		if !bytes.Equal(out, want) {
+			t.Errorf("%s: got\n%x, want\n%x", program.name, out, want)
+		}
+	}
+}
+
+func (b *decapBench) counters(t *testing.T) map[string]uint64 {
+	t.Helper()
+	counters, err := readDecapCounters(b.spec, b.objs.DecapCounters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counters
+}
+
+// moved names the counters that went up, with how far unless it is one.
+func (b *decapBench) moved(t *testing.T, before map[string]uint64) string {
+	t.Helper()
+	var moved []string
+	for name, n := range b.counters(t) {
+		switch n - before[name] {
+		case 0:
+		case 1:
+			moved = append(moved, name)
+		default:
+			moved = append(moved, fmt.Sprintf("%s by %d", name, n-before[name]))
+		}
+	}
+	return strings.Join(moved, " and ")
+}
+
+// families names a mix as RFC titles do: inner in outer.
+func families(inner6, outer6 bool) string {
+	name := map[bool]string{false: "IPv4", true: "IPv6"}
+	return name[inner6] + " in " + name[outer6]
+}
+
+// eachMix calls f for the four mixes of inner and outer family.
+func eachMix(t *testing.T, f func(t *testing.T, inner6, outer6 bool)) {
+	for _, outer6 := range []bool{false, true} {
+		for _, inner6 := range []bool{false, true} {
+			t.Run(families(inner6, outer6), func(t *testing.T) { f(t, inner6, outer6) })
+		}
+	}
+}
+
+func TestPrivilegedDecapsulatesEveryMixOfFamilies(t *testing.T) {
+	b := newDecapBench(t)
+	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
+		inner := decapInner(inner6, 0xb8)
+		b.check(t, decapFrame(decapOuter(outer6, 0, inner)), "DECAPSULATE", decapFrame(inner))
+	})
+}
+
+func TestPrivilegedDecapCarriesCongestionAsRFC6040Says(t *testing.T) {
+	b := newDecapBench(t)
+	const drop = 0xff
+	// RFC 6040, figure 4: rows are the inner field, columns the outer one.
+	rows := []struct {
+		inner                    string
+		ecn                      byte
+		notECT, ect0, ect1, ceIn byte
+	}{
+		{"Not-ECT", decapNotECT, decapNotECT, decapNotECT, decapNotECT, drop},
+		{"ECT(0)", decapECT0, decapECT0, decapECT0, decapECT1, decapCE},
+		{"ECT(1)", decapECT1, decapECT1, decapECT1, decapECT1, decapCE},
+		{"CE", decapCE, decapCE, decapCE, decapCE, decapCE},
+	}
+	const dscp = 46 << 2
+	for _, row := range rows {
+		columns := []struct {
+			outer     string
+			ecn, want byte
+		}{
+			{"Not-ECT", decapNotECT, row.notECT}, {"ECT(0)", decapECT0, row.ect0},
+			{"ECT(1)", decapECT1, row.ect1}, {"CE", decapCE, row.ceIn},
+		}
+		for _, column := range columns {
+			t.Run(row.inner+" in a tunnel packet with "+column.outer, func(t *testing.T) {
+				eachMix(t, func(t *testing.T, inner6, outer6 bool) {
+					frame := decapFrame(decapOuter(outer6, 10<<2|column.ecn, decapInner(inner6, dscp|row.ecn)))
+					if column.want == drop {
+						b.check(t, frame, "DROP_CONGESTED", nil)
+						return
+					}
+					b.check(t, frame, "DECAPSULATE", decapFrame(decapInner(inner6, dscp|column.want)))
+				})
+			})
+		}
+	}
+}
+
+func TestPrivilegedDecapTrustsNoLength(t *testing.T) {
+	b := newDecapBench(t)
+	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
+		frame := decapFrame(decapOuter(outer6, 0, decapInner(inner6, 0)))
+		outerEnd, innerEnd := 14+20, 14+20+20
+		if outer6 {
+			outerEnd, innerEnd = outerEnd+20, innerEnd+20
+		}
+		if inner6 {
+			innerEnd += 20
+		}
+		for n := 14; n < len(frame); n++ {
+			outcome := "PASS_OUTER_SENSELESS"
+			if n < outerEnd {
+				outcome = "PASS_OUTER_CUT_SHORT"
+			}
+			b.check(t, frame[:n], outcome, nil)
+		}
+		for n := outerEnd; n < len(frame); n++ {
+			outcome := "DROP_INNER_LENGTH"
+			if n < innerEnd {
+				outcome = "PASS_INNER_CUT_SHORT"
+			}
+			b.check(t, decapCut(frame, n), outcome, nil)
+			// The rest is there, but as padding behind the tunnel packet.
+			b.check(t, append(decapCut(frame, n), frame[n:]...), outcome, nil)
+		}
+	})
+}
+
+func TestPrivilegedDecapLeavesPaddingToTheHost(t *testing.T) {
+	b := newDecapBench(t)
+	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
+		inner := decapInner(inner6, 0)
+		b.check(t, decapPadded(decapFrame(decapOuter(outer6, 0, inner)), 18), "DECAPSULATE", decapPadded(decapFrame(inner), 18))
+		longer := append(inner[:len(inner):len(inner)], 1, 2, 3)
+		b.check(t, decapFrame(decapOuter(outer6, 0, longer)), "DECAPSULATE", decapFrame(longer))
+	})
+}
