@@ -1,0 +1,170 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// guard checks what no key shows by itself: that VIPs are the operator's to
+// give, that none has two owners, and that no backend is a VIP.
+func (d *decoder) guard(f *File, limits Place, poolsKnown bool) {
+	if _, given := f.keys["vip_pools"]; !given && len(f.Services) > 0 {
+		d.report(f.Services[0].At(""), `a service needs "vip_pools"`,
+			`say which addresses may be VIPs: vip_pools = ["192.0.2.0/24"]`)
+		poolsKnown = false
+	}
+	names := map[string]Position{}
+	for _, s := range f.Services {
+		if first, twice := names[s.Name]; twice {
+			d.report(s.At(""), fmt.Sprintf("service %q is declared twice", s.Name), fmt.Sprintf("the first is at %s", first))
+		} else {
+			names[s.Name] = s.At("")
+		}
+		if s.Consul != nil && f.Consul == nil {
+			d.report(s.Consul.At(""), fmt.Sprintf("service %q asks Consul, and the file does not say which", s.Name),
+				`add a block at the top: consul { address = "http://127.0.0.1:8500" }`)
+		}
+	}
+	own := d.guardVIPs(f, poolsKnown)
+	for _, s := range f.Services {
+		d.guardBackends(f, s, own)
+	}
+	d.guardLimits(f, limits)
+}
+
+// owner is who listens on a VIP, and where the file says so.
+type owner struct {
+	service string
+	vip     Listen
+}
+
+// guardVIPs gives the services that own each address.
+func (d *decoder) guardVIPs(f *File, poolsKnown bool) map[netip.Addr]owner {
+	own, vips := map[netip.Addr]owner{}, map[string]owner{}
+	for _, s := range f.Services {
+		for _, vip := range s.Listen {
+			if first, twice := vips[vip.String()]; twice {
+				if first.service != s.Name { // that was said of the service itself
+					d.report(vip.Position, fmt.Sprintf("VIP %s has two owners, services %q and %q", vip, first.service, s.Name),
+						fmt.Sprintf("the other is at %s; one of them must let go", first.vip.Position))
+				}
+				continue
+			}
+			vips[vip.String()] = owner{s.Name, vip}
+			if _, known := own[vip.Addr]; !known {
+				own[vip.Addr] = owner{s.Name, vip}
+			}
+			if poolsKnown && pool(f, vip.Addr) < 0 {
+				d.report(vip.Position, fmt.Sprintf("VIP %s of service %q lies in none of the vip_pools", vip, s.Name),
+					fmt.Sprintf("the pools are %s, at %s", prefixes(f.VIPPools), f.At("vip_pools")))
+			}
+		}
+	}
+	return own
+}
+
+func (d *decoder) guardBackends(f *File, s Service, own map[netip.Addr]owner) {
+	seen := map[netip.Addr]Position{}
+	for _, b := range s.Backends {
+		at := b.At("")
+		who := fmt.Sprintf("backend %s of service %q", b, s.Name)
+		if first, twice := seen[b.Addr]; twice {
+			d.report(at, who+" stands there twice", fmt.Sprintf("the first is at %s; a weight says how much it gets", first))
+			continue
+		}
+		seen[b.Addr] = at
+		if vip, is := own[b.Addr]; is {
+			d.report(at, who+" is a VIP", fmt.Sprintf("service %q listens on it at %s; packets would go round in a circle",
+				vip.service, vip.vip.Position))
+		} else if i := pool(f, b.Addr); i >= 0 {
+			d.report(at, who+" lies in a pool of VIPs", fmt.Sprintf("the pool %s at %s", f.VIPPools[i], f.pools[i]))
+		}
+		for _, vip := range s.Listen {
+			if b.Port != 0 && b.Port != vip.Port {
+				d.report(at, fmt.Sprintf("%s is on another port than VIP %s", who, vip),
+					fmt.Sprintf("forward = %q does not change ports: leave out :%d, or listen on it at %s", s.Forward, b.Port, vip.Position))
+				break
+			}
+		}
+	}
+}
+
+// String is the backend as a file writes it.
+func (b StaticBackend) String() string {
+	if b.Port == 0 {
+		return b.Addr.String()
+	}
+	return netip.AddrPortFrom(b.Addr, b.Port).String()
+}
+
+// guardLimits finds what cannot fit before the kernel has to refuse it.
+func (d *decoder) guardLimits(f *File, limits Place) {
+	var vips, backends, slots uint64
+	for _, s := range f.Services {
+		vips += uint64(len(s.Listen))
+		backends += uint64(len(s.Backends))
+		slots += uint64(s.Slots)
+	}
+	for _, need := range []struct {
+		key  string
+		have uint64
+		most uint32
+	}{
+		{"services", uint64(len(f.Services)), f.Limits.Services},
+		{"vips", vips, f.Limits.VIPs},
+		{"backends", backends, f.Limits.Backends - 1}, // index 0 stands for none
+		{"slots", slots, f.Limits.Slots},
+	} {
+		if need.have <= uint64(need.most) {
+			continue
+		}
+		at := limits.At(need.key)
+		if at.File == "" {
+			at = f.Services[0].At("")
+		}
+		d.report(at, fmt.Sprintf("the services need %d %s, and the limit is %d", need.have, need.key, need.most),
+			fmt.Sprintf("raise it: limits { %s = … }", need.key))
+	}
+}
+
+// pool is the index of the pool that an address lies in, or -1.
+func pool(f *File, addr netip.Addr) int {
+	return slices.IndexFunc(f.VIPPools, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+func prefixes(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// CheckHost compares the file with the host it is meant for: the names of its
+// interfaces, its addresses, and the gateways of its routes.
+func (f *File) CheckHost(interfaces []string, addresses []netip.Prefix, gateways []netip.Addr) Errors {
+	var errs Errors
+	for i, name := range f.Interfaces {
+		if !slices.Contains(interfaces, name) {
+			errs = append(errs, f.Mistake(f.interfaces[i], fmt.Sprintf("this host has no interface %q", name),
+				strings.Replace(choose(name, interfaces), "this version knows", "this host has", 1)))
+		}
+	}
+	for i, p := range f.VIPPools {
+		for _, own := range addresses {
+			if addr := own.Addr().Unmap().WithZone(""); p.Contains(addr) {
+				errs = append(errs, f.Mistake(f.pools[i], fmt.Sprintf("the pool %s holds %s, an address of this host", p, addr),
+					"a pool is for VIPs alone: choose prefixes that nothing else uses"))
+			}
+		}
+		for _, gateway := range gateways {
+			if addr := gateway.Unmap().WithZone(""); p.Contains(addr) {
+				errs = append(errs, f.Mistake(f.pools[i], fmt.Sprintf("the pool %s holds %s, a gateway of this host", p, addr),
+					"a pool is for VIPs alone: choose prefixes that nothing else uses"))
+			}
+		}
+	}
+	return errs.tidy()
+}

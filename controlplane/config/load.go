@@ -1,0 +1,154 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/json"
+)
+
+// Bounds on what is given to the parser, which recurses: Go cannot recover
+// from a stack overflow, and no configuration comes near them.
+const (
+	maxFileBytes = 8 << 20
+	maxDepth     = 100
+	maxOperators = 1000
+)
+
+// Load reads a file (JSON if its name ends in .json, else HCL), or every *.hcl
+// and *.json of a directory as if they were one file. The error is Errors and
+// holds all mistakes.
+func Load(path string) (*File, error) {
+	names, err := files(path)
+	if err != nil {
+		return nil, Errors{{Position: Position{File: path}, Summary: err.Error()}}
+	}
+	d := newDecoder()
+	var bodies []hcl.Body
+	for _, name := range names {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			d.report(Position{File: name}, fmt.Sprintf("the file cannot be read: %v", unwrapPath(err)), "")
+			d.unparsed = true
+			continue
+		}
+		bodies = append(bodies, d.parse(name, src))
+	}
+	return d.file(path, bodies)
+}
+
+// Parse reads one file from memory. The name decides as for Load whether it is
+// JSON. The error is Errors.
+func Parse(name string, src []byte) (*File, error) {
+	d := newDecoder()
+	return d.file(name, []hcl.Body{d.parse(name, src)})
+}
+
+// files are those that a path stands for, sorted by name.
+func files(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %w", unwrapPath(err))
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, fmt.Errorf("the directory cannot be read: %w", unwrapPath(err))
+	}
+	var names []string
+	for _, entry := range entries {
+		name := entry.Name()
+		ours := strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".json")
+		if ours && !entry.IsDir() && !strings.HasPrefix(name, ".") {
+			names = append(names, filepath.Join(path, name))
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("the directory holds no *.hcl and no *.json file")
+	}
+	return names, nil
+}
+
+// unwrapPath drops the path from an error that will be shown beside it.
+func unwrapPath(err error) error {
+	if wrapped, ok := err.(*os.PathError); ok {
+		return wrapped.Err
+	}
+	return err
+}
+
+// parse turns bytes into a body; mistakes of syntax are reported and mark the
+// decoder, since what follows from them would only confuse.
+func (d *decoder) parse(name string, src []byte) hcl.Body {
+	d.sources.add(name, src)
+	d.bytes[name] = src
+	isJSON := strings.HasSuffix(name, ".json")
+	if reason := unfit(name, src, isJSON); reason != "" {
+		d.report(Position{File: name}, reason, "")
+		d.unparsed = true
+		return hcl.EmptyBody()
+	}
+	var file *hcl.File
+	var diags hcl.Diagnostics
+	if isJSON {
+		file, diags = json.Parse(src, name)
+	} else {
+		file, diags = hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	}
+	for _, diag := range diags {
+		// A key that is set twice is the one mistake here after which the rest can be trusted.
+		if diag.Severity == hcl.DiagError && diag.Summary != "Attribute redefined" {
+			d.unparsed = true
+		}
+	}
+	d.diagnose(diags, nil, "")
+	if file == nil || file.Body == nil {
+		return hcl.EmptyBody()
+	}
+	return file.Body
+}
+
+// unfit tells why a file may not be given to the parser, or "".
+func unfit(name string, src []byte, isJSON bool) string {
+	if len(src) > maxFileBytes {
+		return fmt.Sprintf("the file has %d bytes; at most %d are read", len(src), maxFileBytes)
+	}
+	depth, deepest, operators := 0, 0, 0
+	count := func(token hclsyntax.TokenType) {
+		switch token {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen,
+			hclsyntax.TokenOQuote, hclsyntax.TokenTemplateInterp, hclsyntax.TokenOHeredoc:
+			depth++
+			deepest = max(deepest, depth)
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen,
+			hclsyntax.TokenCQuote, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCHeredoc:
+			depth = max(depth-1, 0)
+		case hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus,
+			hclsyntax.TokenPercent, hclsyntax.TokenBang, hclsyntax.TokenQuestion, hclsyntax.TokenAnd,
+			hclsyntax.TokenOr, hclsyntax.TokenTemplateControl:
+			operators++
+		}
+	}
+	if isJSON {
+		for _, c := range src {
+			if strings.IndexByte("{}[]", c) >= 0 {
+				count(hclsyntax.TokenType(c))
+			}
+		}
+	} else {
+		tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // ParseConfig reports them
+		for _, token := range tokens {
+			count(token.Type)
+		}
+	}
+	if deepest > maxDepth || operators > maxOperators {
+		return "the file is nested too deeply, or has too many operators, to be a configuration"
+	}
+	return ""
+}
