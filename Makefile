@@ -1,0 +1,57 @@
+# One target for each intention. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help build demo lab test fuzz lint generate check-generated consul clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/pointsman, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pointsman ./cmd/pointsman
+
+demo: build host ## see it work: a lab, clients, a failing backend (CONSUL=1: with a real Consul)
+	$(GO) run ./test/demo $(if $(CONSUL),--consul)
+
+lab: build host ## leave the demo's lab up and say what to type next
+	$(GO) run ./test/demo --stay $(if $(CONSUL),--consul)
+
+test: host ## all tests, those that need root included
+	$(GO) test -json -timeout 20m ./... | $(GO) run ./test/report -strict
+
+lint: bin/staticcheck ## gofmt, go vet, staticcheck, the import rule
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	bin/staticcheck ./...
+	$(GO) test -count=1 -run TestImport ./test/imports
+
+generate: ## compile bpf/ anew; needs clang-19 llvm-19 libbpf-dev
+	@for tool in clang-19 llvm-strip-19; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing: apt-get install clang-19 llvm-19 libbpf-dev"; exit 1; }; done
+	$(GO) generate ./dataplane/kernel
+
+check-generated: generate ## fail unless the committed objects are what bpf/ compiles to
+	git diff --exit-code --stat -- dataplane/kernel
+
+consul: bin/consul ## build a Consul for the tests, unless one is on the PATH (minutes, once)
+
+bin/consul:
+	@command -v consul || { echo "building Consul from test/tools: this takes minutes, once"; \
+	  $(GO) build -C test/tools -o ../../bin/consul github.com/hashicorp/consul; }
+
+bin/staticcheck: test/tools/go.mod
+	$(GO) build -C test/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+.PHONY: host
+host:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: it makes network namespaces and loads BPF programs. Try: sudo -E make $(MAKECMDGOALS)"; exit 1; }
+	@[ -f /sys/kernel/btf/vmlinux ] || { echo "this kernel has no BTF (/sys/kernel/btf/vmlinux); Debian's and Ubuntu's kernels have it"; exit 1; }
+	@mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || { echo "cannot mount a BPF file system on /sys/fs/bpf"; exit 1; }
+
+clean: ## remove what was built
+	rm -rf bin
