@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// decapDir is where an interface's pins are. A BPF filesystem refuses dots in
-// names, which names of VLAN interfaces have.
+// decapDir is where an interface's pins are. A BPF filesystem refuses dots in names,
+// and an interface's name takes no colons.
 func decapDir(pinDir, iface string) string {
-	return filepath.Join(pinDir, "decap", strings.NewReplacer("%", "%25", ".", "%2e").Replace(iface))
+	return filepath.Join(pinDir, "decap", strings.ReplaceAll(iface, ".", ":"))
 }
 
 // makeDecapDir tells whether it made the folder, so that a first attempt that
