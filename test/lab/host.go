@@ -21,6 +21,7 @@ type Host struct {
 	ns    *namespace
 	links *netlink.Handle
 	plugs []plug // the far ends of its cables
+	addrs []netip.Addr
 
 	lock      sync.Mutex
 	processes []*Process

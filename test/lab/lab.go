@@ -98,6 +98,9 @@ func (l *Lab) build(opts Options) error {
 	if err := l.connect(opts); err != nil {
 		return err
 	}
+	if err := l.settle(); err != nil {
+		return err
+	}
 	for _, b := range l.Backends {
 		b.ports = opts.Ports
 		if err := b.Revive(); err != nil {

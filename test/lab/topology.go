@@ -43,6 +43,7 @@ func (h *Host) live(iface string, s segment, number int) error {
 	if iface == "eth0" {
 		h.Addr4, h.Addr6 = v4, v6
 	}
+	h.addrs = append(h.addrs, v4, v6)
 	if err := h.AddAddress(iface, netip.PrefixFrom(v4, s.v4.Bits())); err != nil {
 		return err
 	}
