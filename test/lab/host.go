@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Host is a machine of the lab: a network namespace of its own.
@@ -112,7 +114,7 @@ func (h *Host) ListenPacket(network, address string) (net.PacketConn, error) {
 	return conn, err
 }
 
-// AddAddress gives an interface of the host another address.
+// AddAddress gives an interface of the host another address, usable on return.
 func (h *Host) AddAddress(iface string, prefix netip.Prefix) error {
 	link, err := h.links.LinkByName(iface)
 	if err != nil {
@@ -121,7 +123,23 @@ func (h *Host) AddAddress(iface string, prefix netip.Prefix) error {
 	if err := h.links.AddrAdd(link, &netlink.Addr{IPNet: ipNet(prefix)}); err != nil {
 		return fmt.Errorf("adding %s to %s of %s: %w", prefix, iface, h.Name, err)
 	}
-	return nil
+	return h.awaitAddress(prefix.Addr())
+}
+
+// awaitAddress waits until the host takes packets to an address of its own. The
+// kernel adds the local route of an IPv6 address behind the caller's back, even
+// where duplicate address detection is off.
+func (h *Host) awaitAddress(addr netip.Addr) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
+		routes, err := h.links.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not take packets to its address %s: %v", h.Name, addr, err)
+		}
+	}
 }
 
 // AddRoute sends the host's packets for a prefix to a gateway.
