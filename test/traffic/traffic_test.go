@@ -1,0 +1,113 @@
+package traffic
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+func TestLatencyIsWhatAShareOfTheAnswersTookAtMost(t *testing.T) {
+	var answers Answers
+	for i := range 100 {
+		answers = append(answers, Answer{Took: time.Duration(i+1) * time.Millisecond})
+	}
+	answers = append(answers, Answer{Took: time.Hour, Err: os.ErrDeadlineExceeded})
+	for _, row := range []struct {
+		share float64
+		want  time.Duration
+	}{{0, time.Millisecond}, {0.5, 51 * time.Millisecond}, {0.99, 100 * time.Millisecond}, {1, 100 * time.Millisecond}} {
+		if got := answers.Latency(row.share); got != row.want {
+			t.Errorf("Latency(%v) is %v, want %v", row.share, got, row.want)
+		}
+	}
+	if got := (Answers{}).Latency(0.5); got != 0 {
+		t.Errorf("no answers took %v", got)
+	}
+}
+
+func TestSinceKeepsWhatWasSentAtATimeOrLater(t *testing.T) {
+	start := time.Now()
+	var answers Answers
+	for i := range 4 {
+		answers = append(answers, Answer{Sent: start.Add(time.Duration(i) * time.Second)})
+	}
+	if got := answers.Since(start.Add(2 * time.Second)); len(got) != 2 {
+		t.Errorf("%d answers, want 2", len(got))
+	}
+	if got := answers.Since(start.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("%d answers since later than all", len(got))
+	}
+}
+
+func TestPrivilegedLoadCountsAnswersByBackendAndFailures(t *testing.T) {
+	l := newLab(t)
+	b := l.Backends[0]
+	for _, kind := range []Kind{HTTP, TCP, UDP} {
+		load := Load{From: l.Client, Kind: kind, To: port(b, kind), Requests: 50, Workers: 4, Timeout: 200 * time.Millisecond}
+		answers := load.Run(t.Context())
+		if answers.Counts()[b.Name] != 50 || !slices.Equal(answers.Backends(), []string{b.Name}) {
+			t.Errorf("%s: %v, failed %v", kind, answers.Counts(), answers.Failed())
+		}
+		if answers.Latency(0.5) <= 0 {
+			t.Errorf("%s: answers took no time", kind)
+		}
+		b.Kill()
+		load.Requests = 3
+		if failed := load.Run(t.Context()).Failed(); len(failed) != 3 {
+			t.Errorf("%s: %d of 3 requests to a dead backend failed", kind, len(failed))
+		}
+		if err := b.Revive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPrivilegedLoadWithoutANumberEndsWithItsContext(t *testing.T) {
+	l := newLab(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	answers := Load{From: l.Client, Kind: UDP, To: port(l.Backends[0], UDP), Pause: time.Millisecond}.Run(ctx)
+	if len(answers) < 10 || len(answers.Failed()) > 0 {
+		t.Errorf("%d answers, failed %v", len(answers), answers.Failed())
+	}
+}
+
+func TestPrivilegedFlowsSayWhichOfThemBroke(t *testing.T) {
+	l := newLab(t)
+	b := l.Backends[0]
+	flows, err := Open(t.Context(), l.Client, TCP, port(b, TCP), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flows.Close()
+	for range 2 {
+		if broken := flows.Use(time.Second); len(broken) > 0 {
+			t.Fatalf("broken: %v", broken[0].Broken)
+		}
+	}
+	b.Kill()
+	if broken := flows.Use(time.Second); len(broken) != 5 || len(flows.Broken()) != 5 {
+		t.Errorf("%d of 5 flows broke with their backend", len(broken))
+	}
+	if again := flows.Use(time.Second); len(again) != 0 {
+		t.Errorf("%d flows broke twice", len(again))
+	}
+}
+
+func newLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("building network namespaces needs root")
+	}
+	return lab.ForTest(t, lab.Options{Backends: 1})
+}
+
+func port(b *lab.Host, kind Kind) netip.AddrPort {
+	ports := map[Kind][]uint16{HTTP: lab.DefaultPorts.HTTP, TCP: lab.DefaultPorts.TCP, UDP: lab.DefaultPorts.UDP}
+	return netip.AddrPortFrom(b.Addr6, ports[kind][0])
+}
