@@ -64,6 +64,12 @@ type State struct {
 	Services []Service // sorted by name, names unique
 }
 
+// MaxServiceName is the length in bytes of the longest name of a service.
+const MaxServiceName = 63
+
+// MaxWeight is the greatest weight of a backend.
+const MaxWeight = 256
+
 // Service is a name, its VIPs and the backends that may get its packets.
 type Service struct {
 	Name     string // 1 to 63 bytes

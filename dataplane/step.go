@@ -1,5 +1,10 @@
 package dataplane
 
+import (
+	"fmt"
+	"sync/atomic"
+)
+
 // Step is one change to the tables, a plain value. Replay makes the change to
 // tables in memory; a Writer makes it to the kernel.
 type Step interface {
@@ -49,4 +54,57 @@ type SlotOwner struct{ Slot, Owner uint32 }
 // Writer carries out one step on the real tables.
 type Writer interface {
 	Write(Step) error
+}
+
+func (s PutEgress) String() string    { return fmt.Sprintf("allow egress to interface %d", s.Interface) }
+func (s DeleteEgress) String() string { return fmt.Sprintf("end egress to interface %d", s.Interface) }
+
+func (s PutBackend) String() string {
+	verb := "rewrite"
+	if s.New {
+		verb = "add"
+	}
+	return fmt.Sprintf("%s backend %d: %s of service %d by %s via interface %d",
+		verb, s.Index, s.Entry.ID, s.Entry.Service, s.Entry.Forward, s.Entry.Hop.Interface)
+}
+
+func (s DeleteBackend) String() string { return fmt.Sprintf("free backend %d", s.Index) }
+
+func (s PutService) String() string {
+	if s.Entry.Fingerprint == 0 {
+		return fmt.Sprintf("open slots %d to %d of %s, service %d",
+			s.Entry.FirstSlot, s.Entry.FirstSlot+s.Entry.SlotCount-1, s.Entry.Name, s.ID)
+	}
+	return fmt.Sprintf("seal the slots of %s, service %d, as %016x", s.Entry.Name, s.ID, s.Entry.Fingerprint)
+}
+
+func (s DeleteService) String() string { return fmt.Sprintf("free service %d and its slots", s.ID) }
+
+func (s PutSlots) String() string {
+	return fmt.Sprintf("give %d slots of %s their owners", len(s.Owners), s.Name)
+}
+
+func (s PutVIP) String() string {
+	return fmt.Sprintf("point %s at the %d slots from %d of service %d",
+		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service)
+}
+
+func (s DeleteVIP) String() string { return fmt.Sprintf("hand %s back to the host", s.VIP) }
+
+// Replay of each step makes its change to tables in memory.
+func (s PutEgress) Replay(t *Tables)     { t.Egress[s.Interface] = true }
+func (s DeleteEgress) Replay(t *Tables)  { delete(t.Egress, s.Interface) }
+func (s PutBackend) Replay(t *Tables)    { t.Backends[s.Index] = s.Entry }
+func (s DeleteBackend) Replay(t *Tables) { delete(t.Backends, s.Index) }
+func (s PutService) Replay(t *Tables)    { t.Services[s.ID] = s.Entry }
+func (s DeleteService) Replay(t *Tables) { delete(t.Services, s.ID) }
+func (s PutVIP) Replay(t *Tables)        { t.VIPs[s.VIP] = s.Entry }
+func (s DeleteVIP) Replay(t *Tables)     { delete(t.VIPs, s.VIP) }
+
+// Replay stores slot by slot, so that a program that reads the same memory sees
+// the old owner or the new one and nothing between.
+func (s PutSlots) Replay(t *Tables) {
+	for _, slot := range s.Owners {
+		atomic.StoreUint32(&t.Slots[slot.Slot], slot.Owner)
+	}
 }

@@ -1,5 +1,10 @@
 package dataplane
 
+import (
+	"maps"
+	"slices"
+)
+
 // NoBackend is the owner of a slot that nobody owns. It is never an index of a
 // backend.
 const NoBackend uint32 = 0
@@ -17,10 +22,35 @@ type Tables struct {
 	Limits Limits
 }
 
+// NewTables returns tables that hold nothing, with slots for all services
+// together.
+func NewTables(limits Limits, slots uint32) *Tables {
+	return &Tables{
+		Services: make(map[uint32]ServiceEntry),
+		VIPs:     make(map[VIP]VIPEntry),
+		Backends: make(map[uint32]BackendEntry),
+		Egress:   make(map[uint32]bool),
+		Slots:    make([]uint32, slots),
+		Limits:   limits,
+	}
+}
+
+// Clone returns tables that share no memory with t.
+func (t *Tables) Clone() *Tables {
+	return &Tables{
+		Services: maps.Clone(t.Services),
+		VIPs:     maps.Clone(t.VIPs),
+		Backends: maps.Clone(t.Backends),
+		Egress:   maps.Clone(t.Egress),
+		Slots:    slices.Clone(t.Slots),
+		Limits:   t.Limits,
+	}
+}
+
 // Limits are the sizes of the kernel's maps, fixed when they are created.
 // Slots is len(Tables.Slots).
 type Limits struct {
-	Services uint32
+	Services uint32 // ids 0 to Services-1 can be used
 	VIPs     uint32
 	Backends uint32 // indexes 1 to Backends-1 can be used
 }
@@ -32,7 +62,7 @@ type ServiceEntry struct {
 	Name        string
 	FirstSlot   uint32
 	SlotCount   uint32
-	Fingerprint uint64
+	Fingerprint uint64 // 0 while the slots are being written
 }
 
 // VIPEntry points a VIP at the slots of its service.

@@ -1,0 +1,121 @@
+package dataplane_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	. "github.com/pointsman/pointsman/dataplane"
+)
+
+func BenchmarkDiff(b *testing.B) {
+	b.Run("one backend of 1000 removed, to the last slot in memory", func(b *testing.B) {
+		state := crowd(1, 1000, 65537)
+		have := settled(b, state)
+		for i := 0; b.Loop(); i++ {
+			all := state.Services[0].Backends
+			want := state
+			if i%2 == 0 {
+				want = State{Services: []Service{state.Services[0]}}
+				want.Services[0].Backends = append(append([]Backend(nil), all[:500]...), all[501:]...)
+			}
+			bring(b, have, want)
+		}
+		perDiff(b)
+	})
+	b.Run("1000 services of 100 backends, nothing changed", func(b *testing.B) {
+		state := crowd(1000, 100, 251)
+		have := settled(b, state)
+		for b.Loop() {
+			if steps, _ := Diff(have, state); len(steps) > 0 {
+				b.Fatal(steps)
+			}
+		}
+		perDiff(b)
+	})
+	b.Run("1000 services of 100 backends, one removed and back", func(b *testing.B) {
+		state := crowd(1000, 100, 251)
+		have := settled(b, state)
+		all := state.Services[500].Backends
+		for i := 0; b.Loop(); i++ {
+			state.Services[500].Backends = all[i%2:]
+			bring(b, have, state)
+		}
+		perDiff(b)
+	})
+	b.Run("1000 services of 100 backends, in another order than their indexes", func(b *testing.B) {
+		state := crowd(1000, 100, 251)
+		have := settled(b, state)
+		for i := range state.Services {
+			backends := state.Services[i].Backends
+			backends[0], backends[99] = backends[99], backends[0]
+		}
+		for b.Loop() {
+			if steps, _ := Diff(have, state); len(steps) > 0 {
+				b.Fatal(steps)
+			}
+		}
+		perDiff(b)
+	})
+	b.Run("cold start with 1000 services of 100 backends and 65537 slots", func(b *testing.B) {
+		state := crowd(1000, 100, 65537)
+		have := NewTables(Limits{Services: 1001, VIPs: 1001, Backends: 110_000}, 1001*65537)
+		for b.Loop() {
+			bring(b, have, state)
+			b.StopTimer()
+			bring(b, have, State{})
+			b.StartTimer()
+		}
+		perDiff(b)
+	})
+}
+
+func perDiff(b *testing.B) {
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/diff")
+}
+
+// bring applies a Diff in memory.
+func bring(t testing.TB, have *Tables, want State) {
+	t.Helper()
+	steps, problems := Diff(have, want)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, step := range steps {
+		step.Replay(have)
+	}
+}
+
+// settled returns tables that hold the state.
+func settled(t testing.TB, state State) *Tables {
+	t.Helper()
+	slots := uint32(0)
+	for _, s := range state.Services {
+		slots += s.Slots
+	}
+	have := NewTables(Limits{Services: 2000, VIPs: 2000, Backends: 200_000}, 2*slots)
+	bring(t, have, state)
+	return have
+}
+
+// crowd is a state of many services, each with a VIP and as many backends.
+func crowd(services, backends int, slots uint32) State {
+	var state State
+	for i := range services {
+		s := Service{
+			Name:  fmt.Sprintf("service-%04d", i),
+			VIPs:  []VIP{{netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 80, TCP}},
+			Slots: slots,
+		}
+		for j := range backends {
+			s.Backends = append(s.Backends, Backend{
+				ID:      ID{Addr: netip.AddrFrom4([4]byte{10, byte(i), byte(j >> 8), byte(j)})},
+				Weight:  1,
+				Forward: IPIP,
+				Hop:     Hop{Interface: 2, MTU: 1500, Source: netip.AddrFrom4([4]byte{10, 0, 0, 1})},
+			})
+		}
+		state.Services = append(state.Services, s)
+	}
+	return state
+}

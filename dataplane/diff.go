@@ -1,0 +1,191 @@
+package dataplane
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// Problem is why a service cannot be as it is wanted. Such a service is left as
+// it is held, and forwards by its old tables; the others do not wait for it.
+type Problem struct {
+	Service string
+	Text    string // "there is no room for 65537 more slots, only for 13"
+}
+
+// Diff returns the steps from what is held to what is wanted. It changes
+// neither. Stopped after any step, every packet goes where it went before or
+// where it shall go, and another Diff continues. That is why the order is this:
+//
+//  1. PutEgress: an interface can be sent to before a backend says to.
+//  2. PutService, of services that need an id: from now on their slots are
+//     theirs, and backends can name a service that exists.
+//  3. PutBackend: an index can be looked up before a slot names it.
+//  4. PutSlots, of services that lose no VIP: a table is complete before a VIP
+//     points to it, and dead backends get no packets as soon as can be.
+//  5. PutVIP, which also moves VIPs from one table to another without a gap.
+//  6. DeleteVIP.
+//  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
+//     need in its last moment goes after it has gone.
+//  8. DeleteService: no VIP leads there any more. Its slots name nobody first,
+//     so that slots without a service never name a backend.
+//  9. DeleteBackend: no slot names it any more.
+//  10. DeleteEgress: no backend is sent to there any more.
+//
+// PutSlots comes between two PutService if the service had a fingerprint: with
+// the first it loses it, with the second it gets the new one. Otherwise, a table
+// left half written would pass for the one that the old fingerprint names, if
+// that came to be wanted again.
+//
+// An id, index or range of slots that these steps free is not used again in
+// them: a packet on its way through the tables may still hold it.
+func Diff(have *Tables, want State) ([]Step, []Problem) {
+	d := newDifference(have)
+	d.plan(want)
+	d.settleVIPs(want)
+	return d.steps(), d.problems
+}
+
+// difference is what a Diff finds out on its way.
+type difference struct {
+	inventory
+	room     room
+	plans    []*plan          // of services that can be as wanted
+	byName   map[string]*plan // the same
+	kept     map[uint32]bool  // ids of services that are left as they are
+	vips     map[VIP]VIPEntry // as they will be
+	problems []Problem
+	scratch  []byte // of fingerprint
+}
+
+func newDifference(have *Tables) *difference {
+	held := takeInventory(have)
+	return &difference{
+		inventory: held,
+		room:      newRoom(have, held.serviceOf),
+		byName:    make(map[string]*plan),
+		kept:      make(map[uint32]bool),
+	}
+}
+
+// plan decides for each service whether it can be as wanted, and how.
+func (d *difference) plan(want State) {
+	owners := d.claims(want)
+	seen := make(map[string]bool, len(want.Services))
+	for i := range want.Services {
+		service := &want.Services[i]
+		problem := ""
+		if seen[service.Name] {
+			problem = "another service has the same name"
+		}
+		seen[service.Name] = true
+		for _, objection := range []func() string{
+			func() string { return service.invalid() },
+			func() string { return contested(service, owners, i) },
+			func() string { return d.fit(service) },
+		} {
+			if problem == "" {
+				problem = objection()
+			}
+		}
+		if problem != "" {
+			d.problems = append(d.problems, Problem{service.Name, problem})
+		}
+	}
+	for _, p := range d.problems {
+		if d.byName[p.Service] == nil {
+			d.keep(p.Service)
+		}
+	}
+}
+
+// keep leaves a service as it is.
+func (d *difference) keep(name string) {
+	for _, id := range d.idsOf[name] {
+		d.kept[id] = true
+	}
+}
+
+// claims says which of the services that claim a VIP gets it, by index: the one
+// that has it, else the first.
+func (d *difference) claims(want State) map[VIP]int {
+	owners := make(map[VIP]int)
+	for i := range want.Services {
+		for _, vip := range want.Services[i].VIPs {
+			_, claimed := owners[vip]
+			if !claimed || d.has(want.Services[i].Name, vip) {
+				owners[vip] = i
+			}
+		}
+	}
+	return owners
+}
+
+// has tells whether the VIP leads to the service now.
+func (d *difference) has(service string, vip VIP) bool {
+	entry, known := d.have.VIPs[vip]
+	return known && d.have.Services[entry.Service].Name == service
+}
+
+// settleVIPs decides where every VIP will lead. One that is wanted by a service
+// with a problem stays where it leads now, even if that service would go.
+func (d *difference) settleVIPs(want State) {
+	stuck := make(map[VIP]bool)
+	for i := range want.Services {
+		if d.byName[want.Services[i].Name] != nil {
+			continue
+		}
+		for _, vip := range want.Services[i].VIPs {
+			stuck[vip] = true
+			entry, known := d.have.VIPs[vip]
+			name := d.have.Services[entry.Service].Name
+			if known && d.byName[name] == nil {
+				d.keep(name)
+			}
+		}
+	}
+	d.vips = make(map[VIP]VIPEntry, len(d.have.VIPs))
+	for vip, entry := range d.have.VIPs {
+		now := d.byName[d.have.Services[entry.Service].Name]
+		switch {
+		case d.kept[entry.Service]:
+			d.vips[vip] = entry
+		case stuck[vip] && now != nil:
+			d.point(vip, now)
+		}
+	}
+	for _, p := range d.plans {
+		for _, vip := range p.want.VIPs {
+			d.point(vip, p)
+		}
+	}
+}
+
+func (d *difference) point(vip VIP, p *plan) {
+	d.vips[vip] = p.vipEntry()
+	if d.have.VIPs[vip] != p.vipEntry() {
+		p.gains = true
+	}
+}
+
+// egress returns the interfaces that will be sent to.
+func (d *difference) egress() map[uint32]bool {
+	needed := make(map[uint32]bool)
+	for _, p := range d.plans {
+		for i := range p.want.Backends {
+			needed[p.want.Backends[i].Hop.Interface] = true
+		}
+	}
+	for id := range d.kept {
+		for _, index := range d.indexesOf[id] {
+			needed[d.have.Backends[index].Hop.Interface] = true
+		}
+	}
+	return needed
+}
+
+// sorted returns the keys of a map in order, so that equal tables and wishes
+// give equal steps.
+func sorted[K cmp.Ordered, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}

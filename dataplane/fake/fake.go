@@ -1,0 +1,179 @@
+// Package fake is a data plane in memory for tests: it behaves like the
+// kernel's, forwards nothing, and fails when it is told to.
+package fake
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// ErrInjected is what FailAfter lets writes fail with.
+var ErrInjected = errors.New("the fake was told to fail")
+
+// Tables is a data plane in memory. All methods may be called at any time from
+// any goroutine.
+type Tables struct {
+	mu          sync.Mutex
+	tables      *dataplane.Tables
+	steps       []dataplane.Step
+	failOn      func(dataplane.Step) error
+	interfaces  map[string]Interface
+	attachments []dataplane.Attachment
+	counters    dataplane.Counters
+	closed      bool
+}
+
+// Interface is how a fake interface answers to being attached to.
+type Interface struct {
+	Index  uint32
+	Mode   string // "" is "native"
+	Reason string
+	Err    error // not nil: attaching fails
+}
+
+// New returns empty tables, with slots for all services together.
+func New(limits dataplane.Limits, slots uint32) *Tables {
+	return &Tables{
+		tables:     dataplane.NewTables(limits, slots),
+		interfaces: make(map[string]Interface),
+		counters: dataplane.Counters{
+			Backends: make(map[uint32]dataplane.BackendCounters),
+			Outcomes: make(map[string]uint64),
+		},
+	}
+}
+
+// FailAfter lets the next n writes succeed and all later ones fail. A negative
+// n ends that.
+func (t *Tables) FailAfter(n int) {
+	if n < 0 {
+		t.FailOn(nil)
+		return
+	}
+	t.FailOn(func(dataplane.Step) error {
+		if n == 0 {
+			return ErrInjected
+		}
+		n--
+		return nil
+	})
+}
+
+// FailOn asks before each write whether it should fail. Nil ends that.
+func (t *Tables) FailOn(fail func(dataplane.Step) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failOn = fail
+}
+
+// Tables returns a copy of what is held, for the caller to replay steps on.
+func (t *Tables) Tables() (*dataplane.Tables, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, errClosed
+	}
+	return t.tables.Clone(), nil
+}
+
+var errClosed = errors.New("the data plane is closed")
+
+// Write carries out a step, with the checks that the kernel makes.
+func (t *Tables) Write(step dataplane.Step) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errClosed
+	}
+	if t.failOn != nil {
+		if err := t.failOn(step); err != nil {
+			return err
+		}
+	}
+	if err := t.check(step); err != nil {
+		return err
+	}
+	step.Replay(t.tables)
+	t.steps = append(t.steps, step)
+	if put, ok := step.(dataplane.PutBackend); ok && put.New {
+		t.counters.Backends[put.Index] = dataplane.BackendCounters{}
+	}
+	if deleted, ok := step.(dataplane.DeleteBackend); ok {
+		delete(t.counters.Backends, deleted.Index)
+	}
+	return nil
+}
+
+// check refuses what does not fit the kernel's maps.
+func (t *Tables) check(step dataplane.Step) error {
+	held, limits := t.tables, t.tables.Limits
+	switch s := step.(type) {
+	case dataplane.PutBackend:
+		if s.Index == dataplane.NoBackend || s.Index >= limits.Backends {
+			return fmt.Errorf("there is no backend index %d among %d", s.Index, limits.Backends)
+		}
+		if s.Entry.Hop.Interface == 0 {
+			return fmt.Errorf("backend %s has no egress interface", s.Entry.ID)
+		}
+	case dataplane.PutService:
+		if _, known := held.Services[s.ID]; !known && len(held.Services) >= int(limits.Services) {
+			return fmt.Errorf("all %d services are taken", limits.Services)
+		}
+		if s.Entry.Name == "" || len(s.Entry.Name) > dataplane.MaxServiceName {
+			return fmt.Errorf("service name %q is not 1 to %d bytes long", s.Entry.Name, dataplane.MaxServiceName)
+		}
+	case dataplane.PutVIP:
+		if _, known := held.VIPs[s.VIP]; !known && len(held.VIPs) >= int(limits.VIPs) {
+			return fmt.Errorf("all %d VIPs are taken", limits.VIPs)
+		}
+	case dataplane.PutSlots:
+		for _, owner := range s.Owners {
+			if int(owner.Slot) >= len(held.Slots) {
+				return fmt.Errorf("slot %d of %s is outside of %d slots", owner.Slot, s.Name, len(held.Slots))
+			}
+		}
+	}
+	return nil
+}
+
+// Steps returns the steps that were written since the last call, oldest first.
+func (t *Tables) Steps() []dataplane.Step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	steps := t.steps
+	t.steps = nil
+	return steps
+}
+
+// Change lets a test meddle with what is held, as someone with bpftool might.
+func (t *Tables) Change(meddle func(*dataplane.Tables)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	meddle(t.tables)
+}
+
+// Close ends all use. What is held stays, and Reopen gives it to the next.
+func (t *Tables) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return nil
+}
+
+// Reopen returns a data plane that adopts what this one holds, as a daemon that
+// starts again would.
+func (t *Tables) Reopen() *Tables {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	adopted := New(t.tables.Limits, 0)
+	adopted.tables = t.tables.Clone()
+	adopted.interfaces = t.interfaces
+	adopted.attachments = slices.Clone(t.attachments)
+	adopted.counters = cloneCounters(t.counters)
+	return adopted
+}

@@ -1,0 +1,104 @@
+package fake
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// AddInterface makes an interface exist. Others cannot be attached to.
+func (t *Tables) AddInterface(name string, is Interface) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.interfaces[name] = is
+}
+
+// RemoveInterface makes an interface vanish.
+func (t *Tables) RemoveInterface(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.interfaces, name)
+}
+
+// Attach attaches to these interfaces and to no others. Those that cannot be
+// attached to are in the joined error; the good ones stay attached.
+func (t *Tables) Attach(interfaces []string) ([]dataplane.Attachment, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, errClosed
+	}
+	var attachments []dataplane.Attachment
+	var errs []error
+	for _, name := range interfaces {
+		is, exists := t.interfaces[name]
+		switch {
+		case !exists:
+			errs = append(errs, fmt.Errorf("attaching to %s: there is no such interface", name))
+		case is.Err != nil:
+			errs = append(errs, fmt.Errorf("attaching to %s: %w", name, is.Err))
+		default:
+			mode := is.Mode
+			if mode == "" {
+				mode = "native"
+			}
+			attachments = append(attachments, dataplane.Attachment{Interface: name, Index: is.Index, Mode: mode, Reason: is.Reason})
+		}
+	}
+	t.attachments = attachments
+	return slices.Clone(attachments), errors.Join(errs...)
+}
+
+// Attached returns what the last Attach left attached.
+func (t *Tables) Attached() []dataplane.Attachment {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.attachments)
+}
+
+// Counters returns what SetCounters set; backends come and go with their steps.
+func (t *Tables) Counters() (dataplane.Counters, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return dataplane.Counters{}, errClosed
+	}
+	return cloneCounters(t.counters), nil
+}
+
+// SetCounters lets the program have counted this much.
+func (t *Tables) SetCounters(counters dataplane.Counters) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counters = cloneCounters(counters)
+}
+
+// Owned tells how many slots each backend owns behind a VIP. Slots without a
+// backend count for the zero ID; nil means that the VIP is not known.
+func (t *Tables) Owned(vip dataplane.VIP) map[dataplane.ID]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entry, known := t.tables.VIPs[vip]
+	if !known {
+		return nil
+	}
+	owned := make(map[dataplane.ID]int)
+	for _, owner := range t.tables.Slots[entry.FirstSlot:][:entry.SlotCount] {
+		owned[t.tables.Backends[owner].ID]++
+	}
+	return owned
+}
+
+// cloneCounters never returns nil maps.
+func cloneCounters(c dataplane.Counters) dataplane.Counters {
+	cloned := dataplane.Counters{
+		Backends: make(map[uint32]dataplane.BackendCounters),
+		Outcomes: make(map[string]uint64),
+	}
+	maps.Copy(cloned.Backends, c.Backends)
+	maps.Copy(cloned.Outcomes, c.Outcomes)
+	return cloned
+}

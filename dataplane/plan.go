@@ -1,0 +1,195 @@
+package dataplane
+
+import (
+	"fmt"
+
+	"github.com/pointsman/pointsman/dataplane/maglev"
+)
+
+// plan is how one service will be as wanted.
+type plan struct {
+	want  *Service
+	id    uint32
+	entry ServiceEntry // as it will be
+	held  ServiceEntry // as it is; zero for a new one
+	isNew bool
+	gains bool // a VIP that leads elsewhere, or to other slots of its own, now
+	puts  []PutBackend
+	gone  []uint32    // indexes of backends that it has no more
+	slots []SlotOwner // those that change
+}
+
+func (p *plan) vipEntry() VIPEntry {
+	return VIPEntry{Service: p.id, FirstSlot: p.entry.FirstSlot, SlotCount: p.entry.SlotCount}
+}
+
+// fit plans a service, or says what there is no room for.
+func (d *difference) fit(s *Service) (problem string) {
+	p := &plan{want: s}
+	if problem := d.locate(p); problem != "" {
+		return problem
+	}
+	vips := 0
+	for _, vip := range s.VIPs {
+		if _, known := d.have.VIPs[vip]; !known {
+			vips++
+		}
+	}
+	if vips > d.room.vips {
+		return fmt.Sprintf("there is no room for %d more VIPs, only for %d", vips, d.room.vips)
+	}
+	indexes, added := d.match(p)
+	if added > d.room.backendsLeft {
+		return fmt.Sprintf("there is no room for %d more backends, only for %d", added, d.room.backendsLeft)
+	}
+
+	d.room.vips -= vips
+	if p.isNew {
+		d.room.open(p.id, p.entry.FirstSlot, p.entry.SlotCount)
+	}
+	d.addBackends(p, indexes)
+	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
+	// A backend that came or went without the fingerprint's knowledge means
+	// that someone else wrote to the tables.
+	if p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0 {
+		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, indexes))
+	}
+	d.plans = append(d.plans, p)
+	d.byName[s.Name] = p
+	return ""
+}
+
+// locate finds the id and the slots of a service: those it has if their number
+// is right, else new ones.
+func (d *difference) locate(p *plan) (problem string) {
+	for _, id := range d.idsOf[p.want.Name] {
+		held := d.have.Services[id]
+		if held.SlotCount == p.want.Slots && uint64(held.FirstSlot)+uint64(held.SlotCount) <= uint64(len(d.have.Slots)) {
+			p.id, p.held, p.entry = id, held, held
+			return ""
+		}
+	}
+	id, found := d.room.service()
+	if !found {
+		return fmt.Sprintf("there is no room for another service: all %d are in use", d.room.serviceLimit)
+	}
+	first, _, found := d.room.span(p.want.Slots)
+	if !found {
+		return fmt.Sprintf("there is no room for %d more slots in a row among %d", p.want.Slots, d.room.slots)
+	}
+	p.id, p.isNew = id, true
+	p.entry = ServiceEntry{Name: p.want.Name, FirstSlot: first, SlotCount: p.want.Slots}
+	return ""
+}
+
+// match finds the index of each backend, NoBackend for those to be added. It
+// notes which entries change and which indexes are needed no more.
+func (d *difference) match(p *plan) (indexes []uint32, added int) {
+	held := d.backends(p.want.Name)
+	indexes = make([]uint32, len(p.want.Backends))
+	// Mostly nothing has changed, and then the backends are in the order in
+	// which they were given their indexes.
+	for i := range p.want.Backends {
+		if i >= len(held) || !d.keepBackend(p, i, held[i]) {
+			p.puts = nil
+			return d.matchByID(p, held, indexes)
+		}
+		indexes[i] = held[i]
+	}
+	p.gone = held[len(indexes):]
+	return indexes, 0
+}
+
+func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, added int) {
+	indexOf := make(map[ID]uint32, len(held))
+	for _, index := range held {
+		id := d.have.Backends[index].ID
+		if _, twice := indexOf[id]; twice {
+			p.gone = append(p.gone, index)
+		} else {
+			indexOf[id] = index
+		}
+	}
+	for i := range p.want.Backends {
+		id := p.want.Backends[i].ID
+		index, known := indexOf[id]
+		if !known {
+			indexes[i] = NoBackend
+			added++
+			continue
+		}
+		indexes[i] = index
+		d.keepBackend(p, i, index)
+		delete(indexOf, id)
+	}
+	for _, index := range held {
+		if id := d.have.Backends[index].ID; indexOf[id] == index {
+			p.gone = append(p.gone, index)
+		}
+	}
+	return indexes, added
+}
+
+// keepBackend gives a wanted backend the index if it is its own, and notes
+// whether its entry changes.
+func (d *difference) keepBackend(p *plan, i int, index uint32) bool {
+	held, wanted := d.have.Backends[index], p.backendEntry(i)
+	if held.ID != wanted.ID {
+		return false
+	}
+	if held != wanted {
+		p.puts = append(p.puts, PutBackend{Index: index, Entry: wanted})
+	}
+	return true
+}
+
+func (p *plan) backendEntry(i int) BackendEntry {
+	b := &p.want.Backends[i]
+	return BackendEntry{Service: p.id, ID: b.ID, Forward: b.Forward, Hop: b.Hop}
+}
+
+// addBackends gives indexes to the backends that have none.
+func (d *difference) addBackends(p *plan, indexes []uint32) {
+	for i, index := range indexes {
+		if index == NoBackend {
+			indexes[i] = d.room.backend()
+			p.puts = append(p.puts, PutBackend{Index: indexes[i], Entry: p.backendEntry(i), New: true})
+		}
+	}
+}
+
+// build returns the owner of each slot of a service.
+func build(s *Service, indexes []uint32) []uint32 {
+	members := make([]maglev.Member, len(s.Backends))
+	for i := range s.Backends {
+		members[i] = maglev.Member{Key: s.Backends[i].ID.String(), Weight: int(s.Backends[i].Weight)}
+	}
+	owners := maglev.Build(members, int(s.Slots))
+	if owners == nil {
+		return make([]uint32, s.Slots) // NoBackend
+	}
+	for slot, member := range owners {
+		owners[slot] = indexes[member]
+	}
+	return owners
+}
+
+// changed returns the slots whose owner is not the wanted one.
+func changed(have []uint32, first uint32, want []uint32) []SlotOwner {
+	count := 0
+	for slot, owner := range want {
+		if have[slot] != owner {
+			count++
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	owners := make([]SlotOwner, 0, count)
+	for slot, owner := range want {
+		if have[slot] != owner {
+			owners = append(owners, SlotOwner{Slot: first + uint32(slot), Owner: owner})
+		}
+	}
+	return owners
+}
