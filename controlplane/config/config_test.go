@@ -3,8 +3,11 @@ package config_test
 import (
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/tools/txtar"
 
 	"github.com/pointsman/pointsman/controlplane/config"
 )
@@ -144,6 +147,19 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{consulService, `{"interfaces": ["${env(\"PATH\")}"]}`, `service "" { listen = [null] }`, "\x00\xff{"} {
 		f.Add([]byte(seed), false)
 		f.Add([]byte(seed), true)
+	}
+	specs, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, spec := range specs {
+		archive, err := txtar.ParseFile(spec)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range archive.Files {
+			f.Add(file.Data, filepath.Ext(file.Name) == ".json")
+		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte, json bool) {
 		name := "fuzz.hcl"

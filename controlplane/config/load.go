@@ -19,6 +19,10 @@ const (
 	maxOperators = 1000
 )
 
+// maxSyntaxErrors are shown of a file: one that is not ours at all has one in
+// every byte.
+const maxSyntaxErrors = 20
+
 // Load reads a file (JSON if its name ends in .json, else HCL), or every *.hcl
 // and *.json of a directory as if they were one file. The error is Errors and
 // holds all mistakes.
@@ -106,6 +110,9 @@ func (d *decoder) parse(name string, src []byte) hcl.Body {
 		if diag.Severity == hcl.DiagError && diag.Summary != "Attribute redefined" {
 			d.unparsed = true
 		}
+	}
+	if d.unparsed && len(diags) > maxSyntaxErrors {
+		diags = diags[:maxSyntaxErrors]
 	}
 	d.diagnose(diags, nil, "")
 	if file == nil || file.Body == nil {
