@@ -63,13 +63,13 @@ type TLS struct {
 }
 
 // StatusRange is a range of HTTP status codes, both ends included.
-type StatusRange struct{ Low, High int }
+type StatusRange struct{ First, Last int }
 
 func (r StatusRange) String() string {
-	if r.Low == r.High {
-		return fmt.Sprint(r.Low)
+	if r.First == r.Last {
+		return fmt.Sprint(r.First)
 	}
-	return fmt.Sprintf("%d-%d", r.Low, r.High)
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
 // Backend tells probes apart. Services do not share probes, because their
@@ -146,7 +146,7 @@ func (c Check) same(other Check) bool { return reflect.DeepEqual(c, other) }
 
 func (c Check) expects(status int) bool {
 	for _, r := range c.ExpectStatus {
-		if r.Low <= status && status <= r.High {
+		if r.First <= status && status <= r.Last {
 			return true
 		}
 	}
