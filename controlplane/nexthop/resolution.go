@@ -186,7 +186,7 @@ func problem(format string, args ...any) answer {
 
 // on says which interface a problem is about.
 func (a answer) on(link Link) answer {
-	a.Interface, a.Index = link.Name, uint32(link.Index)
+	a.Resolution.Interface, a.Index = link.Name, uint32(link.Index)
 	return a
 }
 
