@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -140,7 +139,7 @@ func closeMaps(maps map[string]*ebpf.Map) {
 
 // explainLoad adds what an operator can do about the common refusals.
 func explainLoad(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
 	}
 	return err
