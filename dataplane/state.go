@@ -76,9 +76,10 @@ type Service struct {
 	VIPs     []VIP  // a VIP belongs to at most one service
 	Slots    uint32 // M, a prime
 	Backends []Backend
-	// Keep leaves the service's slots and backends as the kernel holds them,
-	// because what they should be is not known yet; Slots and Backends are not
-	// read, VIPs are. A kept service that the kernel does not hold stays out.
+	// Keep leaves all of the service as the kernel holds it, because what it
+	// should be is not known yet. Its VIPs stay where they lead, even if that is
+	// another service; Slots and Backends are not read. A kept service that the
+	// kernel does not hold stays out.
 	Keep bool
 }
 
