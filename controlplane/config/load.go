@@ -11,14 +11,6 @@ import (
 	"github.com/hashicorp/hcl/v2/json"
 )
 
-// Bounds on what is given to the parser, which recurses: Go cannot recover
-// from a stack overflow, and no configuration comes near them.
-const (
-	maxFileBytes = 8 << 20
-	maxDepth     = 100
-	maxOperators = 1000
-)
-
 // maxSyntaxErrors are shown of a file: one that is not ours at all has one in
 // every byte.
 const maxSyntaxErrors = 20
@@ -119,43 +111,4 @@ func (d *decoder) parse(name string, src []byte) hcl.Body {
 		return hcl.EmptyBody()
 	}
 	return file.Body
-}
-
-// unfit tells why a file may not be given to the parser, or "".
-func unfit(name string, src []byte, isJSON bool) string {
-	if len(src) > maxFileBytes {
-		return fmt.Sprintf("the file has %d bytes; at most %d are read", len(src), maxFileBytes)
-	}
-	depth, deepest, operators := 0, 0, 0
-	count := func(token hclsyntax.TokenType) {
-		switch token {
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen,
-			hclsyntax.TokenOQuote, hclsyntax.TokenTemplateInterp, hclsyntax.TokenOHeredoc:
-			depth++
-			deepest = max(deepest, depth)
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen,
-			hclsyntax.TokenCQuote, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCHeredoc:
-			depth = max(depth-1, 0)
-		case hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus,
-			hclsyntax.TokenPercent, hclsyntax.TokenBang, hclsyntax.TokenQuestion, hclsyntax.TokenAnd,
-			hclsyntax.TokenOr, hclsyntax.TokenTemplateControl:
-			operators++
-		}
-	}
-	if isJSON {
-		for _, c := range src {
-			if strings.IndexByte("{}[]", c) >= 0 {
-				count(hclsyntax.TokenType(c))
-			}
-		}
-	} else {
-		tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // ParseConfig reports them
-		for _, token := range tokens {
-			count(token.Type)
-		}
-	}
-	if deepest > maxDepth || operators > maxOperators {
-		return "the file is nested too deeply, or has too many operators, to be a configuration"
-	}
-	return ""
 }
