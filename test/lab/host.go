@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ func (l *Lab) addHost(name string) (*Host, error) {
 // Namespace is the path for "nsenter --net=PATH", which unlike "ip netns exec"
 // leaves /sys/fs/bpf visible.
 func (h *Host) Namespace() string { return filepath.Join(namespaces, h.ns.name) }
+
+// Addrs are all addresses that the lab gave the host, of every interface.
+func (h *Host) Addrs() []netip.Addr { return slices.Clone(h.addrs) }
 
 // Links is a netlink handle inside the host.
 func (h *Host) Links() *netlink.Handle { return h.links }

@@ -76,7 +76,7 @@ func (l Load) Run(ctx context.Context) Answers {
 		})
 	}
 	workers.Wait()
-	slices.SortFunc(answers, func(a, b Answer) int { return a.Sent.Compare(b.Sent) })
+	answers.Sort()
 	return answers
 }
 
@@ -226,4 +226,9 @@ func (a Answers) Latency(share float64) time.Duration {
 	}
 	slices.Sort(took)
 	return took[min(int(share*float64(len(took))), len(took)-1)]
+}
+
+// Sort puts answers of several loads in the order in which they were sent.
+func (a Answers) Sort() {
+	slices.SortFunc(a, func(a, b Answer) int { return a.Sent.Compare(b.Sent) })
 }

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pointsman/pointsman/test/traffic"
+)
+
+// outage is what clients noticed of a backend's death, or of its return.
+type outage struct {
+	requests int           // sent in all while it was measured
+	lost     int           // without an answer
+	among    int           // sent until the last loss, after the event
+	after    time.Duration // until the last loss, or until its first answer
+}
+
+// With its own probes the balancer needs two that fail, 200 ms apart and each
+// at most 100 ms long; Consul tells it at once.
+const (
+	slowestByProbe  = time.Second
+	slowestByConsul = 500 * time.Millisecond
+)
+
+func (s *stage) slowest() time.Duration {
+	if s.agent != nil {
+		return slowestByConsul
+	}
+	return slowestByProbe
+}
+
+// failure ends the victim's servers under load and measures from then.
+func (s *stage) failure(ctx context.Context) (outage, error) {
+	var died time.Time
+	answers, err := s.underLoad(ctx, func() error {
+		died = time.Now()
+		s.victimHost().Kill()
+		if err := s.fail(); err != nil {
+			return err
+		}
+		return s.awaitVictim(ctx, "down")
+	})
+	if err != nil {
+		return outage{}, err
+	}
+	o := outage{requests: len(answers)}
+	var problems []error
+	for _, a := range answers {
+		over := a.Sent.Add(a.Took)
+		switch {
+		case a.Err != nil && over.Before(died):
+			problems = append(problems, fmt.Errorf("a request was lost before: %w", a.Err))
+		case a.Err != nil:
+			o.lost++
+			o.after = max(o.after, a.Sent.Sub(died))
+		case a.Backend == victim.name && a.Sent.After(died):
+			problems = append(problems, fmt.Errorf("%s answered although it is dead", victim.name))
+		}
+	}
+	for _, a := range answers.Since(died) {
+		if a.Sent.Sub(died) <= o.after {
+			o.among++
+		}
+	}
+	if o.after > s.slowest() {
+		problems = append(problems, fmt.Errorf("requests were lost for %v, %v was to be expected at most", o.after, s.slowest()))
+	}
+	say("Gone after %s: %d of the %d requests sent until then were lost,", milliseconds(o.after), o.lost, o.among)
+	say("none of the %d after that.", len(answers.Since(died.Add(o.after)))-1)
+	return o, errors.Join(problems...)
+}
+
+// recovery starts the victim's servers again under load.
+func (s *stage) recovery(ctx context.Context) (outage, error) {
+	var revived time.Time
+	answers, err := s.underLoad(ctx, func() error {
+		revived = time.Now()
+		if err := s.victimHost().Revive(); err != nil {
+			return err
+		}
+		if err := s.pass(); err != nil {
+			return err
+		}
+		return s.awaitVictim(ctx, "up")
+	})
+	if err != nil {
+		return outage{}, err
+	}
+	o := outage{requests: len(answers), lost: len(answers.Failed())}
+	var problems []error
+	if o.lost > 0 {
+		problems = append(problems, fmt.Errorf("%d requests were lost as a backend came back, the first: %w", o.lost, answers.Failed()[0].Err))
+	}
+	for _, a := range answers {
+		if a.Backend == victim.name {
+			o.after = a.Sent.Sub(revived)
+			say("Its first answer was to a request sent after %s. Of %d requests meanwhile", milliseconds(o.after), len(answers))
+			say("%d were lost.", o.lost)
+			return o, errors.Join(problems...)
+		}
+	}
+	return o, errors.Join(append(problems, fmt.Errorf("%s did not answer again", victim.name))...)
+}
+
+// underLoad sends requests to every VIP while something happens, half a second
+// longer at both ends, and returns them in the order in which they were sent.
+func (s *stage) underLoad(ctx context.Context, event func() error) (traffic.Answers, error) {
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	var lock sync.Mutex
+	var answers traffic.Answers
+	var loads sync.WaitGroup
+	for _, service := range services {
+		for i := range service.vips {
+			load := traffic.Load{From: s.lab.Client, Kind: service.kind, To: service.listen(i), Workers: 2, Pause: 5 * time.Millisecond}
+			loads.Go(func() {
+				got := load.Run(loading)
+				lock.Lock()
+				defer lock.Unlock()
+				answers = append(answers, got...)
+			})
+		}
+	}
+	err := wait(ctx, 500*time.Millisecond)
+	if err == nil {
+		err = event()
+	}
+	if err == nil {
+		err = wait(ctx, 500*time.Millisecond)
+	}
+	stop()
+	loads.Wait()
+	answers.Sort()
+	return answers, err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

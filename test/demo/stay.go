@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// ready ends what the background process tells the one that started it.
+const ready = "-- ready --"
+
+// leaveUp starts a copy of this program in the background, which owns the lab,
+// and passes on what it says until it is ready. A copy, because the servers of
+// the backends live inside a process.
+func leaveUp(ctx context.Context, o options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"--hold", "--binary", o.binary}
+	if o.consul {
+		args = append(args, "--consul")
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	cmd := exec.Command(self, args...)
+	cmd.Stdout, cmd.Stderr = write, write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this terminal
+	if err := cmd.Start(); err != nil {
+		write.Close()
+		return err
+	}
+	write.Close()
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop()
+	for lines := bufio.NewScanner(read); lines.Scan(); {
+		if lines.Text() == ready {
+			return nil
+		}
+		say("%s", lines.Text())
+	}
+	return fmt.Errorf("the lab did not come up: %w", cmd.Wait())
+}
+
+// hold is the copy: it keeps the lab until it is told to end.
+func hold(ctx context.Context, o options) error {
+	s, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	explain(s)
+	say(ready)
+	// Nobody reads on, and writing to a pipe without a reader would be fatal.
+	nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	os.Stdout, os.Stderr = nowhere, nowhere
+	<-ctx.Done()
+	return s.close()
+}
+
+func explain(s *stage) {
+	in := func(h *lab.Host) string { return "nsenter --net=" + h.Namespace() }
+	say("\nThe lab stays up. In any terminal of root, for example:")
+	say("\n  # requests from the client, a backend's name for an answer")
+	for _, vip := range services[0].vips {
+		say("  %s curl -s http://%s/", in(s.lab.Client), netip.AddrPortFrom(vip, services[0].port))
+	}
+	say("\n  # what the balancer thinks")
+	say("  %s status --socket %s", s.binary, s.socket())
+	say("  %s backends --socket %s", s.binary, s.socket())
+	say("  less %s", s.path("balancer.log"))
+	say("\n  # another configuration: edit, then reload")
+	say("  ${EDITOR:-vi} %s && kill -HUP %d", s.path("pointsman.hcl"), s.daemon.PID())
+	say("\n  # a shell on a backend, and one way to make it unwell")
+	say("  %s bash", in(s.lab.Backends[0]))
+	say("  %s ip link set eth0 down    # and up again", in(s.lab.Backends[0]))
+	if s.agent != nil {
+		say("\n  # Consul, on the balancer")
+		say("  %s curl -s %s/v1/health/service/web", in(s.lab.Balancer), s.agent.HTTP)
+	}
+	say("\n  # take it all down")
+	say("  kill %d", os.Getpid())
+}
+
+// takeDown ends the processes that hold labs and waits until they are gone.
+func takeDown(ctx context.Context) error {
+	for prefix, owner := range lab.Running() {
+		if !holdsLab(owner) {
+			say("%s belongs to process %d, which is not a lab that was left up.", prefix, owner)
+			continue
+		}
+		if err := syscall.Kill(owner, syscall.SIGTERM); err != nil {
+			return fmt.Errorf("ending process %d: %w", owner, err)
+		}
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		for len(lab.Remains(prefix)) > 0 {
+			if err := wait(ctx, 50*time.Millisecond); err != nil {
+				return errors.Join(err, fmt.Errorf("still there: %v", lab.Remains(prefix)))
+			}
+		}
+		say("%s is down.", prefix)
+	}
+	return lab.Sweep()
+}
+
+// holdsLab keeps takeDown from ending a test that runs at the same time.
+func holdsLab(pid int) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(command), "\x00--hold\x00")
+}
