@@ -36,7 +36,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 
 	for i := range backends {
 		b := &backends[i]
-		was, known := before.find(b.BackendReport)
+		was, known := before.Find(b.BackendReport)
 		b.served = known && was.State == BackendUp
 		b.judge(in, s)
 	}
@@ -156,7 +156,7 @@ func keepSince(said *ServiceReport, before ServiceReport, now time.Time) {
 	for i := range said.Backends {
 		b := &said.Backends[i]
 		b.Since = now
-		if was, known := before.find(*b); known && was.State == b.State {
+		if was, known := before.Find(*b); known && was.State == b.State {
 			b.Since = was.Since
 		}
 	}

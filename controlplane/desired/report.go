@@ -80,8 +80,8 @@ func (r Report) Service(name string) (ServiceReport, bool) {
 	return r.Services[i], true
 }
 
-// find returns what the report says of the same instance.
-func (s ServiceReport) find(b BackendReport) (BackendReport, bool) {
+// Find returns what the report says of the same instance.
+func (s ServiceReport) Find(b BackendReport) (BackendReport, bool) {
 	i, found := slices.BinarySearchFunc(s.Backends, b, compareIdentity)
 	if !found {
 		return BackendReport{}, false

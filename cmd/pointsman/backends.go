@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+)
+
+func backendsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "backends",
+		Usage:     "list the backends of each service, laid out as ipvsadm -Ln does",
+		ArgsUsage: "[SERVICE]",
+		UsageText: `pointsman backends [FLAGS] [SERVICE]
+
+Examples:
+  pointsman backends
+  pointsman backends web --wide
+  pointsman backends web -o json`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "wide", Usage: "also show node, Consul's id, next hop and bytes"},
+			socketFlag(), outputFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			service, err := positional(c, "")
+			if err != nil {
+				return err
+			}
+			list, err := api.NewClient(c.String("socket")).Backends(c.Context, service)
+			if err != nil {
+				return err
+			}
+			if c.String("output") == "json" {
+				return printJSON(c.App.Writer, list)
+			}
+			return printBackends(c.App.Writer, list, c.Bool("wide"), time.Now())
+		},
+	}
+}
+
+// printBackends prints, as ipvsadm does, a line for each VIP and below it an
+// indented line for each backend.
+func printBackends(w io.Writer, list api.Backends, wide bool, now time.Time) error {
+	header := []string{"  -> BACKEND", "WEIGHT", "STATE", "SINCE", "SLOTS", "FLOWS", "PACKETS"}
+	if wide {
+		header = append(header, "BYTES", "SOURCE", "NODE", "ID", "NEXT-HOP")
+	}
+	t := newTable(append(header, "REASON")...)
+	for _, s := range list.Services {
+		for _, vip := range s.Listen {
+			t.headline(fmt.Sprintf("%s  %s  %s  %s", vip, s.Name, s.Forward, s.State))
+		}
+		for _, b := range s.Backends {
+			t.row(backendCells(b, wide, now)...)
+		}
+	}
+	return t.print(w)
+}
+
+func backendCells(b api.Backend, wide bool, now time.Time) []string {
+	cells := []string{"  -> " + b.Address, fmt.Sprint(b.Weight), b.State, age(now.Sub(b.Since)),
+		fmt.Sprint(b.Slots), fmt.Sprint(b.NewFlows), fmt.Sprint(b.Packets)}
+	if wide {
+		cells = append(cells, fmt.Sprint(b.Bytes), b.Source, dash(b.Node), dash(b.ConsulID), dash(b.NextHop))
+	}
+	return append(cells, dash(b.Reason))
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// pointsmanDecap runs the command and returns its exit code, stdout and stderr.
+func pointsmanDecap(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(context.Background(), append([]string{"pointsman", "decap"}, args...), strings.NewReader(""), &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestDecapRefusesWhatCannotBeMeant(t *testing.T) {
+	rows := []struct {
+		name, args, want string
+	}{
+		{"nothing to do", "", "give at least one --vip, or --off"},
+		{"tunnel packets from anybody", "--vip 192.0.2.10", "give the balancers' addresses with --from, or --no-program"},
+		{"a VIP with a port", "--vip 192.0.2.10:80 --from 10.0.0.1", `--vip takes an address without port or prefix length, not "192.0.2.10:80"`},
+		{"a VIP with a prefix length", "--vip 192.0.2.10/32 --from 10.0.0.1", `not "192.0.2.10/32"`},
+		{"balancers by name", "--vip 192.0.2.10 --from balancer-1", `--from takes an address or a prefix, not "balancer-1"`},
+		{"a mode that does not exist", "--vip 192.0.2.10 --from 10.0.0.1 --mode native", "--mode takes auto, xdp, generic or tc"},
+		{"on and off at once", "--off --vip 192.0.2.10", "take neither --vip nor --from nor --no-program"},
+		{"off and counters at once", "--off --counters", "exclude each other"},
+		{"an argument that belongs to no flag", "eth0 --off", "takes no arguments"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			args := append(strings.Fields(row.args), "--state-file", filepath.Join(t.TempDir(), "decap.json"))
+			code, _, stderr := pointsmanDecap(args...)
+			if code != exitUsage || !strings.Contains(stderr, row.want) || !strings.Contains(stderr, "pointsman decap --help") {
+				t.Errorf("exit code %d, %s", code, stderr)
+			}
+		})
+	}
+}

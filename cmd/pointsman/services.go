@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+)
+
+func servicesCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "services",
+		Usage: "list the services: where they listen, how they are, what they carry",
+		UsageText: `pointsman services [FLAGS]
+
+Examples:
+  pointsman services
+  pointsman services -o json | jq '.services[] | select(.state != "ok") | .name'`,
+		Flags: []cli.Flag{socketFlag(), outputFlag()},
+		Action: func(c *cli.Context) error {
+			if err := noPositionals(c); err != nil {
+				return err
+			}
+			list, err := api.NewClient(c.String("socket")).Services(c.Context)
+			if err != nil {
+				return err
+			}
+			if c.String("output") == "json" {
+				return printJSON(c.App.Writer, list)
+			}
+			return printServices(c.App.Writer, list, time.Now())
+		},
+	}
+}
+
+func printServices(w io.Writer, list api.Services, now time.Time) error {
+	t := newTable("SERVICE", "LISTEN", "MODE", "STATE", "SINCE", "UP", "FLOWS", "PACKETS", "BYTES", "VIEW", "REASON")
+	for _, s := range list.Services {
+		view := "-"
+		if s.ViewConfirmed != nil {
+			view = age(now.Sub(*s.ViewConfirmed))
+		}
+		t.row(s.Name, strings.Join(s.Listen, ","), s.Forward, s.State, age(now.Sub(s.Since)),
+			fmt.Sprintf("%d/%d", s.BackendsUp, s.BackendsTotal),
+			fmt.Sprint(s.NewFlows), fmt.Sprint(s.Packets), fmt.Sprint(s.Bytes), view, dash(s.Reason))
+	}
+	return t.print(w)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// table prints rows in columns that are as wide as they must be. A headline
+// stands between rows and belongs to no column.
+type table struct{ lines [][]string }
+
+func newTable(header ...string) *table { return &table{[][]string{header}} }
+
+func (t *table) row(cells ...string) { t.lines = append(t.lines, cells) }
+
+func (t *table) headline(text string) { t.lines = append(t.lines, []string{text}) }
+
+func (t *table) print(w io.Writer) error {
+	var width []int
+	for _, line := range t.lines {
+		for i, cell := range line {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			if len(line) > 1 {
+				width[i] = max(width[i], utf8.RuneCountInString(cell))
+			}
+		}
+	}
+	var text strings.Builder
+	for _, line := range t.lines {
+		for i, cell := range line {
+			text.WriteString(cell)
+			if i < len(line)-1 {
+				text.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		text.WriteString("\n")
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+// printJSON prints the document that -o json promises.
+func printJSON(w io.Writer, document any) error {
+	text, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+// age tells a duration as people say it, in its two largest units at most.
+func age(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+// dash stands for a cell that has nothing to say.
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,74 @@
+package controlplane
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// attaching is the state of being attached to interfaces.
+type attaching struct {
+	since   time.Time // when we began
+	may     bool      // the tables are fit to be seen by packets
+	names   []string  // of the last try
+	done    []dataplane.Attachment
+	err     error
+	retry   backoff
+	checked bool // an interface moved away since the last try
+}
+
+// attachPatience is how long a start waits for services that are still waiting
+// before packets may see the tables. Until then an earlier daemon's program, if
+// there is one, forwards by tables of its own.
+const attachPatience = 10 * time.Second
+
+// keepAttached sees to it that the program is attached where the file says.
+func (d *daemon) keepAttached() {
+	a := &d.attach
+	if !a.may && !a.ready(d.report, d.writing) {
+		return
+	}
+	a.may = true
+	names := d.loaded.file.Interfaces
+	if slices.Equal(a.names, names) && !a.checked && (a.err == nil || a.retry.pending()) {
+		return
+	}
+	before := a.done
+	a.names, a.checked = slices.Clone(names), false
+	a.done, a.err = d.plane.Attach(names)
+	for _, now := range a.done {
+		if !slices.Contains(before, now) {
+			d.log.Info("attached", "interface", now.Interface, "mode", now.Mode, "reason", now.Reason)
+		}
+	}
+	if a.err != nil {
+		d.log.Error("not attached to every interface", "reason", a.err, "retry_in", a.retry.failed())
+		return
+	}
+	a.retry.succeeded()
+}
+
+// ready tells whether the tables are fit to be seen: every service has had its
+// first complete view, or patience is over.
+func (a *attaching) ready(report desired.Report, writing backoff) bool {
+	if time.Since(a.since) >= attachPatience {
+		return true
+	}
+	waiting := slices.ContainsFunc(report.Services, func(s desired.ServiceReport) bool { return !s.Ready })
+	return !waiting && writing.failures == 0
+}
+
+// wake is when to look again though nothing was heard; zero is never.
+func (a *attaching) wake() time.Time {
+	if !a.may {
+		return a.since.Add(attachPatience)
+	}
+	return a.retry.at
+}
+
+// check notices interfaces that went away, or came back as another.
+func (a *attaching) check(moved func(string, uint32) bool) {
+	a.checked = slices.ContainsFunc(a.done, func(at dataplane.Attachment) bool { return moved(at.Interface, at.Index) })
+}

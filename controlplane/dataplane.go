@@ -1,0 +1,62 @@
+package controlplane
+
+import (
+	"sync"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// DataPlane is what the control plane asks of the kernel. Its methods are not
+// called at the same time. dataplane/kernel has the real one and
+// dataplane/fake one in memory.
+type DataPlane interface {
+	dataplane.Writer
+	// Tables reads what is held. The caller owns the result and replays the
+	// steps it writes on it.
+	Tables() (*dataplane.Tables, error)
+	// Attach makes the program see the packets of these interfaces and of no
+	// others. The error names those that could not be had; the others are
+	// attached.
+	Attach(interfaces []string) ([]dataplane.Attachment, error)
+	// Counters reads what the program has counted.
+	Counters() (dataplane.Counters, error)
+	// Close leaves everything in place and forwarding.
+	Close() error
+}
+
+// Sizes are what a data plane must know before it can be opened.
+type Sizes struct {
+	Limits dataplane.Limits
+	Slots  uint32
+	Secret uint64 // keys the flow hash
+}
+
+// serial lets the API read counters while the loop writes, one at a time.
+type serial struct {
+	mu sync.Mutex
+	dp DataPlane
+}
+
+func (s *serial) Write(step dataplane.Step) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Write(step)
+}
+
+func (s *serial) Tables() (*dataplane.Tables, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Tables()
+}
+
+func (s *serial) Attach(interfaces []string) ([]dataplane.Attachment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Attach(interfaces)
+}
+
+func (s *serial) Counters() (dataplane.Counters, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Counters()
+}

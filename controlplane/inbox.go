@@ -1,0 +1,74 @@
+package controlplane
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+)
+
+// inbox is where the parts leave what has changed for the loop. News of one
+// thing replace older news of it, so a burst is one look at the whole and the
+// inbox cannot grow without bound.
+type inbox struct {
+	poke chan struct{} // holds one value while there is something to take
+
+	mu   sync.Mutex
+	mail mail
+}
+
+// mail is what came since the loop last looked.
+type mail struct {
+	arrived time.Time              // of the first; zero if there is none
+	views   map[string]consul.View // by watch
+	loaded  *loaded
+}
+
+// loaded is the outcome of reading the configuration again.
+type loaded struct {
+	file     *config.File // nil if err is not
+	warnings []string
+	err      error
+	at       time.Time
+}
+
+func newInbox() *inbox {
+	return &inbox{poke: make(chan struct{}, 1)}
+}
+
+// put adds to the mail under the lock and wakes the loop.
+func (b *inbox) put(add func(*mail)) {
+	b.mu.Lock()
+	if b.mail.arrived.IsZero() {
+		b.mail.arrived = time.Now()
+	}
+	add(&b.mail)
+	b.mu.Unlock()
+	select {
+	case b.poke <- struct{}{}:
+	default: // the loop has not yet taken the last one, and will take this with it
+	}
+}
+
+// changed tells that a verdict or a next hop has; the loop asks for those.
+func (b *inbox) changed() { b.put(func(*mail) {}) }
+
+func (b *inbox) viewed(v consul.View) {
+	b.put(func(m *mail) {
+		if m.views == nil {
+			m.views = map[string]consul.View{}
+		}
+		m.views[v.Service] = v
+	})
+}
+
+func (b *inbox) reloaded(l loaded) { b.put(func(m *mail) { m.loaded = &l }) }
+
+func (b *inbox) take() mail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.mail
+	b.mail = mail{}
+	return taken
+}

@@ -1,0 +1,129 @@
+package controlplane
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+)
+
+// journal writes one line for each change of state, once the data plane has it.
+type journal struct {
+	log    *slog.Logger
+	told   desired.Report
+	looked time.Time // of the report that was told
+	held   map[string]consul.Reason
+}
+
+// causes finds out how long a change took to be seen and to be carried out.
+type causes struct {
+	d               *daemon
+	looked, arrived time.Time
+}
+
+// changes tells what is other than when it was called last.
+func (j *journal) changes(now desired.Report, why causes) {
+	for _, s := range now.Services {
+		before, known := j.told.Service(s.Name)
+		if !known || before.State != s.State {
+			j.log.Log(context.Background(), level(s.State), "service is "+string(s.State), "service", s.Name,
+				"reason", s.Reason, "up", s.Up, "backends", len(s.Backends))
+		}
+		j.backends(s, before, why)
+	}
+	for _, s := range j.told.Services {
+		if _, still := now.Service(s.Name); !still {
+			j.log.Info("service is gone", "service", s.Name)
+		}
+	}
+	j.told, j.looked = now, why.looked
+}
+
+// backends tells which changed. A service's first view is one line, and one for
+// each backend that does not serve.
+func (j *journal) backends(s, before desired.ServiceReport, why causes) {
+	for _, b := range s.Backends {
+		was, known := before.Find(b)
+		same := known && was.State == b.State
+		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp {
+			continue
+		}
+		line := []any{"service", s.Name, "backend", address(b), "was", was.State, "weight", b.Weight, "reason", b.Reason}
+		if detect, seen := why.detect(s.Name, b, j.looked); seen {
+			line = append(line, "detect_ms", milliseconds(detect))
+		}
+		j.log.Info("backend is "+string(b.State), append(line, "apply_ms", milliseconds(time.Since(why.arrived)))...)
+	}
+	if !before.Ready {
+		return
+	}
+	for _, b := range before.Backends {
+		if _, still := s.Find(b); !still {
+			j.log.Info("backend is gone", "service", s.Name, "backend", address(b), "was", b.State,
+				"apply_ms", milliseconds(time.Since(why.arrived)))
+		}
+	}
+}
+
+// detect is how long it took from the first sign of the change to knowing of
+// it: from the first probe that saw it, or from Consul's answer.
+func (c causes) detect(service string, b desired.BackendReport, since time.Time) (time.Duration, bool) {
+	i := slices.IndexFunc(c.d.candidates, func(x desired.Candidate) bool {
+		return x.Key.Service == service && x.Addr == b.Addr
+	})
+	if i >= 0 {
+		if v := c.d.prober.Verdict(probed(c.d.candidates[i].Key)); v.Since.After(since) {
+			return v.DetectedIn(), true
+		}
+	}
+	if view := c.d.views[c.d.watchNames[service]]; view.Answered.After(since) {
+		return c.arrived.Sub(view.Answered), true
+	}
+	return 0, false
+}
+
+// views tells when Consul's word about a service cannot be had, and when it can
+// be again.
+func (j *journal) views(names map[string]string, views map[string]consul.View) {
+	held := map[string]consul.Reason{}
+	for service, name := range names {
+		view := views[name]
+		before, was := j.held[service]
+		switch {
+		case view.Reason != "" && before != view.Reason:
+			j.log.Warn("Consul's view is held", "service", service, "why", string(view.Reason), "reason", view.Err, "confirmed", view.At)
+		case view.Reason == "" && was:
+			j.log.Info("Consul's view is confirmed again", "service", service)
+		}
+		if view.Reason != "" {
+			held[service] = view.Reason
+		}
+	}
+	j.held = held
+}
+
+func level(s desired.ServiceState) slog.Level {
+	if s == desired.OK || s == desired.Waiting {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
+func address(b desired.BackendReport) string {
+	switch {
+	case !b.Addr.IsValid():
+		return b.ID
+	case b.Port == 0:
+		return b.Addr.String()
+	}
+	return netip.AddrPortFrom(b.Addr, b.Port).String()
+}
+
+// milliseconds rounds to what is worth reading.
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}

@@ -1,0 +1,106 @@
+package controlplane
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// page is what the loop publishes for the API: a snapshot that nobody changes.
+type page struct {
+	loaded    loaded
+	refused   error
+	report    desired.Report
+	problems  []dataplane.Problem
+	placed    placements
+	lastApply *applied
+	attached  []dataplane.Attachment
+	attachErr error
+	views     map[string]consul.View // by service
+}
+
+func (d *daemon) publish() {
+	p := &page{
+		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
+		placed: d.placed, lastApply: d.lastApply,
+		attached: d.attach.done, attachErr: d.attach.err,
+		views: map[string]consul.View{},
+	}
+	for service, name := range d.watchNames {
+		p.views[service] = d.views[name]
+	}
+	d.published.Store(p)
+}
+
+// Services are all services with their backends, for the API.
+func (d *daemon) Services() []api.ServiceBackends {
+	p := d.published.Load()
+	counters, err := d.plane.Counters()
+	if err != nil {
+		d.log.Error("the counters cannot be read", "reason", err)
+	}
+	all := make([]api.ServiceBackends, 0, len(p.report.Services))
+	for _, s := range p.report.Services {
+		all = append(all, p.service(s, counters))
+	}
+	return all
+}
+
+func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api.ServiceBackends {
+	state, reason := p.judge(s)
+	view := api.ServiceBackends{
+		Service: api.Service{
+			Name: s.Name, Listen: []string{}, Forward: s.Forward.String(), Slots: s.Slots,
+			State: string(state), Reason: reason, Since: s.Since,
+			BackendsUp: s.Up, BackendsTotal: len(s.Backends),
+		},
+		Backends: []api.Backend{},
+	}
+	for _, vip := range s.VIPs {
+		view.Listen = append(view.Listen, vip.String())
+	}
+	if at := p.views[s.Name].At; !at.IsZero() {
+		view.ViewConfirmed = &at
+	}
+	for _, b := range s.Backends {
+		place := p.placed[s.Name][b.Key]
+		count := counters.Backends[place.index]
+		view.NewFlows += count.NewFlows
+		view.Packets += count.Packets
+		view.Bytes += count.Bytes
+		view.Backends = append(view.Backends, api.Backend{
+			Address: address(b), Weight: b.Weight, State: string(b.State), Reason: b.Reason, Since: b.Since,
+			Slots: place.slots, Source: b.Source, Node: b.Node, ConsulID: b.ID, NextHop: nextHop(place.hop),
+			NewFlows: count.NewFlows, Packets: count.Packets, Bytes: count.Bytes,
+		})
+	}
+	return view
+}
+
+// judge is the state of a service with what the data plane had to say about it.
+func (p *page) judge(s desired.ServiceReport) (desired.ServiceState, string) {
+	for _, problem := range p.problems {
+		if problem.Service == s.Name {
+			if s.State == desired.OK {
+				return desired.Degraded, problem.Text
+			}
+			return s.State, problem.Text
+		}
+	}
+	return s.State, s.Reason
+}
+
+func nextHop(h dataplane.Hop) string {
+	if h.Interface == 0 {
+		return ""
+	}
+	name := fmt.Sprint(h.Interface)
+	if device, err := net.InterfaceByIndex(int(h.Interface)); err == nil {
+		name = device.Name
+	}
+	return name + " " + net.HardwareAddr(h.NextHopMAC[:]).String()
+}

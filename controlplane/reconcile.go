@@ -1,0 +1,129 @@
+package controlplane
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/health"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// reconcile decides what the data plane should hold and makes it so. A failure
+// leaves what runs as it is: the tables are read again, since nobody knows what
+// the failed step did, and the next call continues from there.
+func (d *daemon) reconcile(arrived time.Time) {
+	looked := time.Now()
+	if arrived.IsZero() {
+		arrived = looked
+	}
+	if !d.readAgain() {
+		return
+	}
+	d.follow()
+	d.want, d.report = desired.Merge(d.input(looked))
+	var steps []dataplane.Step
+	steps, d.problems = dataplane.Diff(d.tables, d.want)
+	if len(steps) == 0 && d.writing.failures > 0 {
+		d.log.Info("the tables are as they should be again")
+		d.writing.succeeded()
+	}
+	if len(steps) > 0 {
+		if err := d.write(steps); err != nil {
+			return
+		}
+	}
+	d.journal.changes(d.report, causes{d: d, looked: looked, arrived: arrived})
+}
+
+// write carries the steps out, and remembers when to try again if it cannot.
+func (d *daemon) write(steps []dataplane.Step) error {
+	began := time.Now()
+	err := dataplane.Apply(d.tables, steps, d.plane)
+	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
+	if err != nil {
+		d.tables = nil
+		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+		return err
+	}
+	if d.writing.failures > 0 {
+		d.log.Info("the tables are written again")
+	}
+	d.writing.succeeded()
+	d.placed = maps.Clone(d.placed)
+	d.placed.count(d.tables, steps)
+	return nil
+}
+
+// readAgain reads the tables where a failure left them in doubt.
+func (d *daemon) readAgain() bool {
+	if d.tables != nil {
+		return true
+	}
+	tables, err := d.plane.Tables()
+	if err != nil {
+		d.log.Error("the tables cannot be read", "reason", err, "retry_in", d.writing.failed())
+		return false
+	}
+	d.tables = tables
+	d.placed = placements{}
+	d.placed.count(tables, nil)
+	return true
+}
+
+// follow has the candidates probed and their next hops looked up.
+func (d *daemon) follow() {
+	if d.followed {
+		return
+	}
+	d.followed = true
+	d.candidates = desired.Candidates(d.facts())
+	checks := map[string]*config.Check{}
+	for _, s := range d.loaded.file.Services {
+		checks[s.Name] = s.Health
+	}
+	probes := map[health.Backend]health.Check{}
+	for _, c := range d.candidates {
+		if own := checks[c.Key.Service]; own != nil {
+			probes[probed(c.Key)] = check(*own)
+		}
+	}
+	d.prober.Set(probes)
+	d.hops.Set(addresses(d.candidates))
+}
+
+// facts are what is known without asking the prober and the next hops.
+func (d *daemon) facts() desired.Input {
+	in := desired.Input{
+		Services: d.services,
+		VIPPools: d.loaded.file.VIPPools,
+		Views:    map[string]desired.View{},
+		Before:   d.report,
+	}
+	for _, s := range d.loaded.file.Services {
+		if s.Consul == nil {
+			in.Views[s.Name] = desired.View{Known: true, Instances: staticInstances(s)}
+			continue
+		}
+		view := d.views[d.watchNames[s.Name]]
+		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view)}
+	}
+	return in
+}
+
+// input is all that is known now.
+func (d *daemon) input(now time.Time) desired.Input {
+	in := d.facts()
+	in.Now = now
+	in.Verdicts = make(map[desired.Key]desired.Verdict, len(d.candidates))
+	in.Hops = make(map[netip.Addr]desired.Hop, len(d.candidates))
+	for _, c := range d.candidates {
+		in.Verdicts[c.Key] = verdict(d.prober.Verdict(probed(c.Key)))
+		if way, known := d.hops.Lookup(c.Addr); known {
+			in.Hops[c.Addr] = hop(way)
+		}
+	}
+	return in
+}

@@ -1,0 +1,101 @@
+// Package controlplane runs the daemon: it reads the configuration, starts the
+// parts that find out who serves and how they are reached, and keeps the data
+// plane as the whole of it wants. One loop owns all state; everything else
+// leaves it news and reads what it published.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/health"
+	"github.com/pointsman/pointsman/controlplane/nexthop"
+)
+
+// Options are what Run needs. All are required but Reload.
+type Options struct {
+	ConfigPath string
+	PinDir     string // locked while Run runs
+	Socket     string
+	Version    string
+	Open       func(Sizes) (DataPlane, error)
+	Reload     <-chan os.Signal // each value asks for the configuration to be read again
+	Log        *slog.Logger
+}
+
+// prober is what the loop asks of package health.
+type prober interface {
+	Set(map[health.Backend]health.Check)
+	Verdict(health.Backend) health.Verdict
+}
+
+// hops is what the loop asks of package nexthop.
+type hops interface {
+	Set([]netip.Addr)
+	Lookup(netip.Addr) (nexthop.Resolution, bool)
+}
+
+// watches is what the loop asks of discovery.
+type watches interface {
+	Set(*config.File) map[string]string
+}
+
+// Run runs the daemon until the context is over, and leaves the data plane in
+// place and forwarding. An error of type config.Errors is the operator's to mend.
+func Run(ctx context.Context, o Options) error {
+	lock, err := Lock(o.PinDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	file, warnings, err := Check(ctx, o.ConfigPath, CheckOptions{})
+	if err != nil {
+		return err
+	}
+	secret, err := hashSecret(file)
+	if err != nil {
+		return err
+	}
+	plane, err := o.Open(sizes(file, secret))
+	if err != nil {
+		return err
+	}
+	defer plane.Close()
+	listener, err := api.Listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(o.Socket)
+
+	inbox := newInbox()
+	prober := health.New(health.Options{Changed: func(health.Backend, health.Verdict) { inbox.changed() }})
+	hops := nexthop.New(nexthop.Options{Changed: func(netip.Addr, nexthop.Resolution) { inbox.changed() }, Log: o.Log})
+	discovery := newDiscovery(openConsul, inbox.viewed, o.Log)
+	daemon := &daemon{
+		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
+		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery, moved: moved,
+		consulAddress: discovery.Address,
+	}
+	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	load := func(ctx context.Context) (*config.File, []string, error) {
+		return Check(ctx, o.ConfigPath, CheckOptions{})
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return prober.Run(ctx) })
+	group.Go(func() error { return hops.Run(ctx) })
+	group.Go(func() error { return discovery.Run(ctx) })
+	group.Go(func() error { return api.Serve(ctx, listener, daemon) })
+	group.Go(func() error { return reload(ctx, o.Reload, load, inbox, o.Log) })
+	group.Go(func() error { return daemon.run(ctx) })
+	return group.Wait()
+}

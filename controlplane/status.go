@@ -1,0 +1,128 @@
+package controlplane
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// Status is the daemon on one page, for the API.
+func (d *daemon) Status() api.Status {
+	p := d.published.Load()
+	status := api.Status{
+		State: "ok", Warnings: p.warnings(), Version: d.version, PID: os.Getpid(), Started: d.started,
+		Config:     api.ConfigStatus{Path: d.path, Loaded: p.loaded.at},
+		Consul:     p.consul(d.consulAddress()),
+		Interfaces: p.interfaces(),
+		Outcomes:   map[string]uint64{},
+	}
+	if len(status.Warnings) > 0 {
+		status.State = "degraded"
+	}
+	if p.refused != nil {
+		status.Config.Error = p.refused.Error()
+	}
+	for _, s := range p.report.Services {
+		state, _ := p.judge(s)
+		count(&status.Services, state)
+	}
+	if a := p.lastApply; a != nil {
+		status.LastApply = &api.Apply{At: a.at, Steps: a.steps, ApplyMS: milliseconds(a.took)}
+		if a.err != nil {
+			status.LastApply.Error = a.err.Error()
+		}
+	}
+	if counters, err := d.plane.Counters(); err == nil {
+		status.Outcomes = outcomes(counters)
+	} else {
+		d.log.Error("the counters cannot be read", "reason", err)
+	}
+	return status
+}
+
+// outcomes adds what was forwarded, which is counted with the backends, to
+// what was not.
+func outcomes(counters dataplane.Counters) map[string]uint64 {
+	all := map[string]uint64{"FORWARD": 0}
+	for name, packets := range counters.Outcomes {
+		all[name] = packets
+	}
+	for _, b := range counters.Backends {
+		all["FORWARD"] += b.Packets
+	}
+	return all
+}
+
+func count(counts *api.ServiceCounts, state desired.ServiceState) {
+	switch state {
+	case desired.OK:
+		counts.OK++
+	case desired.Degraded:
+		counts.Degraded++
+	case desired.Down:
+		counts.Down++
+	case desired.Waiting:
+		counts.Waiting++
+	}
+}
+
+// warnings are one sentence for each thing that is not as it should be.
+func (p *page) warnings() []string {
+	all := []string{}
+	if p.refused != nil {
+		all = append(all, "the configuration was not taken, the one before goes on:\n"+p.refused.Error())
+	}
+	all = append(all, p.loaded.warnings...)
+	if p.lastApply != nil && p.lastApply.err != nil {
+		all = append(all, "the tables could not be written: "+p.lastApply.err.Error())
+	}
+	if p.attachErr != nil {
+		all = append(all, strings.Split(p.attachErr.Error(), "\n")...)
+	}
+	for _, s := range p.report.Services {
+		if view := p.views[s.Name]; view.Reason != "" {
+			all = append(all, fmt.Sprintf("Consul's view of service %s is held: %v", s.Name, view.Err))
+		}
+		if state, reason := p.judge(s); state != desired.OK {
+			all = append(all, fmt.Sprintf("service %s is %s: %s", s.Name, state, reason))
+		}
+	}
+	return all
+}
+
+// consul sums the views up; nil where no service asks Consul.
+func (p *page) consul(address string) *api.ConsulStatus {
+	if len(p.views) == 0 {
+		return nil
+	}
+	status := &api.ConsulStatus{Address: address, State: "ok", Held: map[string]string{}}
+	for service, view := range p.views {
+		if view.Reason != "" {
+			status.State = "stale"
+			status.Held[service] = string(view.Reason)
+		}
+		if at := view.At; view.Known() && (status.OldestView == nil || at.Before(*status.OldestView)) {
+			status.OldestView = &at
+		}
+	}
+	return status
+}
+
+// interfaces are those of the file, also where the program could not be attached.
+func (p *page) interfaces() []api.Interface {
+	all := []api.Interface{}
+	for _, name := range p.loaded.file.Interfaces {
+		i := slices.IndexFunc(p.attached, func(a dataplane.Attachment) bool { return a.Interface == name })
+		if i < 0 {
+			all = append(all, api.Interface{Name: name, Mode: "missing", Reason: "the program is not attached yet"})
+			continue
+		}
+		all = append(all, api.Interface{Name: name, Mode: p.attached[i].Mode, Reason: p.attached[i].Reason})
+	}
+	return all
+}

@@ -1,0 +1,166 @@
+package controlplane
+
+import (
+	"net/netip"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/controlplane/health"
+	"github.com/pointsman/pointsman/controlplane/nexthop"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// The parts do not know one another; what one says in its words is put into
+// another's words here, and nowhere else.
+
+func declaredServices(file *config.File) []desired.Service {
+	var all []desired.Service
+	for _, s := range file.Services {
+		d := desired.Service{
+			Name: s.Name, Forward: forward(s.Forward), Slots: s.Slots, PanicThreshold: s.PanicThreshold,
+		}
+		for _, l := range s.Listen {
+			d.VIPs = append(d.VIPs, dataplane.VIP{Addr: l.Addr, Port: l.Port, Protocol: protocol(l.Protocol)})
+		}
+		if s.Health != nil {
+			d.Probed, d.ProbePort = true, s.Health.Port
+		}
+		if s.Consul != nil {
+			d.Warning, d.AllowedBackends = warning(s.Consul.Warning), s.Consul.AllowedBackends
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+func forward(word string) dataplane.Forward {
+	if word == "l2" {
+		return dataplane.L2
+	}
+	return dataplane.IPIP
+}
+
+func protocol(word string) dataplane.Protocol {
+	if word == "udp" {
+		return dataplane.UDP
+	}
+	return dataplane.TCP
+}
+
+func warning(word string) desired.Warning {
+	switch word {
+	case "drop":
+		return desired.WarningDrop
+	case "as-passing":
+		return desired.WarningAsPassing
+	}
+	return desired.WarningUseWeight
+}
+
+// staticInstances are the backends that the file names. The file vouches for
+// them; only probes can object.
+func staticInstances(s config.Service) []desired.Instance {
+	var all []desired.Instance
+	for _, b := range s.Backends {
+		all = append(all, desired.Instance{
+			Source: "file", Addr: b.Addr, Port: b.Port,
+			Status: desired.Passing, WeightPassing: int(b.Weight),
+		})
+	}
+	return all
+}
+
+func consulInstances(view consul.View) []desired.Instance {
+	var all []desired.Instance
+	for _, i := range view.Instances {
+		all = append(all, desired.Instance{
+			Source: "consul", ID: i.ID, Node: i.Node, Addr: i.Addr, Port: i.Port,
+			Status: status(i.Status), WeightPassing: i.WeightPassing, WeightWarning: i.WeightWarning,
+			Rejected: i.Rejected,
+		})
+	}
+	return all
+}
+
+func status(s consul.Status) desired.Status {
+	switch s {
+	case consul.Passing:
+		return desired.Passing
+	case consul.Warning:
+		return desired.Warned
+	case consul.Maintenance:
+		return desired.Maintenance
+	}
+	return desired.Critical
+}
+
+func query(s config.ConsulSource) consul.Query {
+	return consul.Query{
+		Service: s.Service, Tags: s.Tags, Filter: s.Filter,
+		Datacenter: s.Datacenter, Namespace: s.Namespace, Partition: s.Partition, Peer: s.Peer,
+		TaggedAddress: s.TaggedAddress, PortName: s.PortName, Resolve: s.Resolve, IgnoreChecks: s.IgnoreChecks,
+	}
+}
+
+func settings(c config.Consul) consul.Settings {
+	return consul.Settings{
+		Address: c.Address, Token: c.Token, TokenFile: c.TokenFile,
+		CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, ServerName: c.TLSServerName,
+		Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition, MaxWatches: c.MaxWatches,
+	}
+}
+
+func check(c config.Check) health.Check {
+	translated := health.Check{
+		Kind: health.Kind(c.Kind), Interval: c.Interval, Jitter: c.Jitter, Timeout: c.Timeout,
+		Rise: c.Rise, Fall: c.Fall, Path: c.Path, Host: c.Host,
+		TLS: health.TLS{ServerName: c.TLSServerName, CAFile: c.CAFile, SkipVerify: c.TLSSkipVerify},
+	}
+	for _, r := range c.ExpectStatus {
+		translated.ExpectStatus = append(translated.ExpectStatus, health.StatusRange{First: r.First, Last: r.Last})
+	}
+	return translated
+}
+
+func probed(k desired.Key) health.Backend {
+	return health.Backend{Service: k.Service, Addr: k.Addr, Port: k.Port}
+}
+
+func verdict(v health.Verdict) desired.Verdict {
+	switch v.State {
+	case health.Well:
+		return desired.Verdict{Health: desired.Well}
+	case health.Ill:
+		return desired.Verdict{Health: desired.Ill, Reason: v.Reason}
+	}
+	return desired.Verdict{}
+}
+
+func hop(r nexthop.Resolution) desired.Hop {
+	return desired.Hop{
+		Hop: dataplane.Hop{
+			Interface: r.Index, EgressMAC: r.EgressMAC, NextHopMAC: r.NextHopMAC, Source: r.Source,
+			MTU: uint16(min(max(r.MTU, 0), 65535)), // an IP packet is no longer than that
+		},
+		Gateway: r.Gateway,
+		Problem: r.Problem,
+	}
+}
+
+func sizes(file *config.File, secret uint64) Sizes {
+	return Sizes{
+		Limits: dataplane.Limits{Services: file.Limits.Services, VIPs: file.Limits.VIPs, Backends: file.Limits.Backends},
+		Slots:  file.Limits.Slots,
+		Secret: secret,
+	}
+}
+
+// addresses are those whose next hops are needed.
+func addresses(candidates []desired.Candidate) []netip.Addr {
+	all := make([]netip.Addr, 0, len(candidates))
+	for _, c := range candidates {
+		all = append(all, c.Addr)
+	}
+	return all
+}
