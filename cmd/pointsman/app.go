@@ -40,6 +40,7 @@ Examples:
 			leaf(statusCommand()),
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),
+			leaf(decapCommand()),
 			leaf(detachCommand()),
 			leaf(versionCommand()),
 		},

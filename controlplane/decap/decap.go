@@ -6,6 +6,7 @@ package decap
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 )
 
@@ -78,4 +79,14 @@ func On(ctx context.Context, o Options, program Program) (Report, error) {
 // Off undoes what On did for an interface, or for all if none is named.
 func Off(ctx context.Context, o Options, program Program) (Report, error) {
 	return off(ctx, o, linux{}, program)
+}
+
+// DefaultInterface is the interface that On takes if none is named: that of
+// the default route.
+func DefaultInterface() (string, error) {
+	iface, err := linux{}.defaultInterface()
+	if err != nil {
+		return "", fmt.Errorf("finding the interface of the default route, as none is named: %w", err)
+	}
+	return iface, nil
 }

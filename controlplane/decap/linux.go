@@ -122,7 +122,7 @@ func (linux) defaultInterface() (string, error) {
 		}
 		return link.Attrs().Name, nil
 	}
-	return "", errors.New("there is no default route: name the interface with --interface")
+	return "", errors.New("there is no default route")
 }
 
 func leadsEverywhere(route netlink.Route) bool {
