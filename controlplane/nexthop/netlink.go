@@ -15,7 +15,11 @@ import (
 type netlinkKernel struct {
 	handle    *netlink.Handle
 	namespace netns.NsHandle
+	buffer    int // of a subscription, in bytes
 }
+
+// receiveBuffer holds the events of thousands of routes that change at once.
+const receiveBuffer = 4 << 20
 
 func openNetlink(namespace *netns.NsHandle) (kernel, error) {
 	ns := netns.None()
@@ -26,7 +30,7 @@ func openNetlink(namespace *netns.NsHandle) (kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
-	return &netlinkKernel{handle, ns}, nil
+	return &netlinkKernel{handle, ns, receiveBuffer}, nil
 }
 
 func (k *netlinkKernel) Close() { k.handle.Close() }

@@ -21,16 +21,13 @@ var groups = []uint{
 	unix.RTNLGRP_NEXTHOP,
 }
 
-// receiveBuffer holds the events of thousands of routes that change at once.
-const receiveBuffer = 4 << 20
-
 func (k *netlinkKernel) Subscribe(ctx context.Context) (<-chan []event, error) {
 	socket, err := nl.SubscribeAt(k.namespace, netns.None(), unix.NETLINK_ROUTE, groups...)
 	if err != nil {
 		return nil, err
 	}
 	// Where it may not be enlarged, events are lost more often; that is coped with.
-	_ = socket.SetReceiveBufferSize(receiveBuffer, true)
+	_ = socket.SetReceiveBufferSize(k.buffer, true)
 	events := make(chan []event, 64)
 	stop := context.AfterFunc(ctx, socket.Close)
 	go func() {

@@ -152,16 +152,15 @@ func (w *Watcher) follow(ctx context.Context, ways *ways) error {
 	if err := ways.list(); err != nil {
 		return fmt.Errorf("listing links and neighbours: %w", err)
 	}
+	w.adopt(ways)
 	for {
-		w.mu.Lock()
-		ways.want(w.wanted, w.told)
-		w.mu.Unlock()
 		news, next := ways.settle(time.Now())
 		w.tell(news)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.poke:
+			w.adopt(ways)
 		case <-until(next):
 		case batch, ok := <-events:
 			for more := true; more; { // all that waits, so that a storm is settled once
@@ -177,6 +176,13 @@ func (w *Watcher) follow(ctx context.Context, ways *ways) error {
 			}
 		}
 	}
+}
+
+// adopt takes over what Set has said.
+func (w *Watcher) adopt(ways *ways) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ways.want(w.wanted, w.told)
 }
 
 func (w *Watcher) tell(news []told) {

@@ -2,6 +2,7 @@ package nexthop
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -29,8 +30,9 @@ type ways struct {
 	kernel kernel
 	asking asking
 	of     map[netip.Addr]*way
-	// look is when to look at every route once more, zero for never.
-	look time.Time
+	look   time.Time // when to look at every route once more, zero for never
+	stale  bool      // something has happened since the last settle
+	next   time.Time // when the last settle wanted to be called again, zero for never
 }
 
 // way is what is known of one address.
@@ -73,13 +75,11 @@ func (w *ways) list() error {
 
 // want takes up new addresses and drops others, also from what was told.
 func (w *ways) want(addrs map[netip.Addr]bool, said map[netip.Addr]Resolution) {
+	w.stale = true
 	for addr := range addrs {
 		if w.of[addr] == nil {
 			w.of[addr] = &way{}
 		}
-	}
-	if len(w.of) == len(addrs) {
-		return
 	}
 	for addr := range w.of {
 		if !addrs[addr] {
@@ -101,20 +101,32 @@ func (w *ways) take(batch []event, now time.Time) {
 			w.forgetRoutes(netip.Prefix{})
 			w.look = now.Add(afterLink)
 		case neighbourEvent:
-			w.neighbours[e.hop] = e.Neighbour
-			if e.gone {
-				delete(w.neighbours, e.hop)
-			}
+			w.takeNeighbour(e)
 		case routeEvent:
 			w.forgetRoutes(e.Prefix)
 		}
 	}
 }
 
+// takeNeighbour notes a neighbour. Most events are a MAC that was confirmed, or
+// about hosts that are no next hop: nothing needs to be settled for them.
+func (w *ways) takeNeighbour(e neighbourEvent) {
+	before := w.neighbours[e.hop]
+	w.neighbours[e.hop] = e.Neighbour
+	if e.gone {
+		delete(w.neighbours, e.hop)
+	}
+	now := w.neighbours[e.hop]
+	same := before.State == now.State && before.Managed == now.Managed && slices.Equal(before.MAC, now.MAC)
+	if w.asking[e.hop] != nil && !same {
+		w.stale = true
+	}
+}
+
 func (w *ways) forgetRoutes(within netip.Prefix) {
 	for addr, way := range w.of {
 		if !within.IsValid() || within.Contains(addr) {
-			way.routed = false
+			way.routed, w.stale = false, true
 		}
 	}
 }
@@ -123,6 +135,9 @@ func (w *ways) forgetRoutes(within netip.Prefix) {
 // are not known, resolves, and asks neighbours. It returns what has changed,
 // and when to call it again even if nothing happens, or zero.
 func (w *ways) settle(now time.Time) (news []told, next time.Time) {
+	if !w.stale && (w.next.IsZero() || now.Before(w.next)) {
+		return nil, w.next
+	}
 	if !w.look.IsZero() && !now.Before(w.look) {
 		w.look = time.Time{}
 		w.forgetRoutes(netip.Prefix{})
@@ -142,16 +157,23 @@ func (w *ways) settle(now time.Time) (news []told, next time.Time) {
 			news = append(news, told{addr, found.Resolution})
 		}
 	}
+	w.stale, w.next = false, sooner(sooner(next, w.look), w.ask(hops, now))
+	return news, w.next
+}
+
+// ask keeps the neighbours resolved that ways stand on, releases others, and
+// tells when to do so again, or zero.
+func (w *ways) ask(hops map[hop]bool, now time.Time) (next time.Time) {
 	for _, h := range w.asking.want(hops) {
 		w.release(h)
 	}
-	due, again := w.asking.due(now, w.neighbours)
+	due, next := w.asking.due(now, w.neighbours)
 	for _, h := range due {
 		// What the kernel objects to shows in the neighbour's silence; it is asked
 		// again as if it had not answered.
 		_ = w.kernel.Ask(h)
 	}
-	return news, sooner(sooner(next, again), w.look)
+	return next
 }
 
 // find resolves one address, by its known route or by asking for one.
