@@ -42,7 +42,7 @@ type flow struct {
 }
 
 // frame is the flow's packet as it arrives at the balancer, checksums right.
-func (f flow) frame(t *testing.T) []byte {
+func (f flow) frame(t testing.TB) []byte {
 	t.Helper()
 	if f.port == 0 {
 		f.port = 80
@@ -91,7 +91,7 @@ func (f flow) network() (gopacket.NetworkLayer, layers.EthernetType) {
 	return ip, layers.EthernetTypeIPv4
 }
 
-func serialize(t *testing.T, stack ...gopacket.SerializableLayer) []byte {
+func serialize(t testing.TB, stack ...gopacket.SerializableLayer) []byte {
 	t.Helper()
 	buffer := gopacket.NewSerializeBuffer()
 	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
@@ -127,7 +127,7 @@ func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, flowLabel uint32
 }
 
 // packet is the IP packet of the frame, and the Ethernet padding behind it.
-func (f flow) packet(t *testing.T) (packet, padding []byte) {
+func (f flow) packet(t testing.TB) (packet, padding []byte) {
 	t.Helper()
 	frame := f.frame(t)[14:]
 	length := int(binary.BigEndian.Uint16(frame[2:]))

@@ -21,7 +21,7 @@ import (
 // the headroom with 0xff: BPF_PROG_TEST_RUN hands out zeroed headroom, which
 // would hide a forgotten byte of an outer header.
 type harness struct {
-	t      *testing.T
+	t      testing.TB
 	plane  *DataPlane
 	tables *dataplane.Tables
 	dirty  *ebpf.Program
@@ -40,12 +40,12 @@ const loopback = 1
 
 var testLimits = dataplane.Limits{Services: 16, VIPs: 64, Backends: 64}
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
 	return harnessOn(t, openTest(t, pinDir(t), 4096))
 }
 
-func harnessOn(t *testing.T, plane *DataPlane) *harness {
+func harnessOn(t testing.TB, plane *DataPlane) *harness {
 	t.Helper()
 	tables, err := plane.Tables()
 	if err != nil {
@@ -54,7 +54,7 @@ func harnessOn(t *testing.T, plane *DataPlane) *harness {
 	return &harness{t: t, plane: plane, tables: tables, dirty: dirtyHeadroom(t, plane.objects.PointsmanLb)}
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loads BPF programs")
@@ -62,7 +62,7 @@ func needRoot(t *testing.T) {
 }
 
 // pinDir is a folder for pins of one test, gone when the test is over.
-func pinDir(t *testing.T) string {
+func pinDir(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
 	dir := filepath.Join("/sys/fs/bpf", fmt.Sprintf("pointsman-test-%d", os.Getpid()))
@@ -74,7 +74,7 @@ func pinDir(t *testing.T) string {
 	return dir
 }
 
-func openTest(t *testing.T, dir string, slots uint32) *DataPlane {
+func openTest(t testing.TB, dir string, slots uint32) *DataPlane {
 	t.Helper()
 	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: slots})
 	if err != nil {
@@ -141,17 +141,10 @@ func (h *harness) counters() map[string]uint64 {
 
 // dirtyHeadroom is a program that fills the 64 bytes before the packet with
 // 0xff and goes on with program.
-func dirtyHeadroom(t *testing.T, program *ebpf.Program) *ebpf.Program {
-	t.Helper()
+func dirtyHeadroom(tb testing.TB, program *ebpf.Program) *ebpf.Program {
+	tb.Helper()
 	const size = 64
-	next, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { next.Close() })
-	if err := next.Put(uint32(0), program); err != nil {
-		t.Fatal(err)
-	}
+	next := programArray(tb, program)
 	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.Mov.Imm(asm.R2, -size),
@@ -166,7 +159,7 @@ func dirtyHeadroom(t *testing.T, program *ebpf.Program) *ebpf.Program {
 	for offset := int16(0); offset < size; offset += 8 {
 		code = append(code, asm.StoreMem(asm.R2, offset, asm.R5, asm.DWord))
 	}
-	code = append(code,
+	return newProgram(tb, append(code,
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Imm(asm.R2, size),
 		asm.FnXdpAdjustHead.Call(),
@@ -176,13 +169,33 @@ func dirtyHeadroom(t *testing.T, program *ebpf.Program) *ebpf.Program {
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("abort"),
 		asm.Return(),
-	)
-	dirty, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Instructions: code, License: "Dual BSD/GPL"})
+	))
+}
+
+// programArray holds one program to go on with by a tail call.
+func programArray(tb testing.TB, program *ebpf.Program) *ebpf.Map {
+	tb.Helper()
+	next, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { dirty.Close() })
-	return dirty
+	tb.Cleanup(func() { next.Close() })
+	if err := next.Put(uint32(0), program); err != nil {
+		tb.Fatal(err)
+	}
+	return next
+}
+
+func newProgram(tb testing.TB, code asm.Instructions) *ebpf.Program {
+	tb.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Instructions: code, License: "Dual BSD/GPL",
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { program.Close() })
+	return program
 }
 
 // inNamespace runs the rest of the test in a network namespace of its own with
