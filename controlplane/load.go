@@ -23,18 +23,20 @@ type CheckOptions struct {
 // names one, against Consul. An error is config.Errors with all mistakes, or
 // what kept it from looking. The warnings do not keep the file from running.
 func Check(ctx context.Context, path string, options CheckOptions) (file *config.File, warnings []string, err error) {
-	if file, err = config.Load(path); err != nil {
-		return nil, nil, err
+	file, mistakes := config.Examine(path)
+	if file == nil {
+		return nil, nil, mistakes
 	}
-	mistakes, err := checkHost(file)
+	more, err := checkHost(file)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !options.Offline {
-		more, faults := askConsul(ctx, file, options.Consul)
-		warnings, mistakes = append(warnings, more...), append(mistakes, faults...)
+		var faults config.Errors
+		warnings, faults = askConsul(ctx, file, options.Consul)
+		more = append(more, faults...)
 	}
-	if len(mistakes) > 0 {
+	if mistakes = mistakes.And(more); len(mistakes) > 0 {
 		return nil, warnings, mistakes
 	}
 	return file, warnings, nil

@@ -11,9 +11,9 @@ import (
 
 // file decodes bodies as one file. name is what the mistakes of no file in
 // particular are said of.
-func (d *decoder) file(name string, bodies []hcl.Body) (*File, error) {
+func (d *decoder) file(name string, bodies []hcl.Body) *File {
 	if d.unparsed || len(bodies) == 0 {
-		return nil, d.errs.tidy()
+		return nil
 	}
 	top := d.merge(name, bodies)
 	f := &File{Place: top.Place, StateDir: DefaultStateDir, Limits: DefaultLimits, sources: d.sources}
@@ -40,11 +40,8 @@ func (d *decoder) file(name string, bodies []hcl.Body) (*File, error) {
 		f.Services = append(f.Services, d.service(top.child(b, "service"), b.Labels[0]))
 	}
 	d.guard(f, limits, poolsKnown)
-	if len(d.errs) > 0 {
-		return nil, d.errs.tidy()
-	}
 	slices.SortFunc(f.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-	return f, nil
+	return f
 }
 
 // merge opens the files' bodies as one block.

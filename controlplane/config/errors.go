@@ -74,6 +74,9 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// And adds mistakes that others found.
+func (e Errors) And(more Errors) Errors { return append(slices.Clone(e), more...).tidy() }
+
 // tidy sorts by place and drops what is said twice at one place.
 func (e Errors) tidy() Errors {
 	slices.SortStableFunc(e, func(a, b Error) int {

@@ -19,6 +19,17 @@ const maxSyntaxErrors = 20
 // and *.json of a directory as if they were one file. The error is Errors and
 // holds all mistakes.
 func Load(path string) (*File, error) {
+	f, mistakes := Examine(path)
+	if len(mistakes) > 0 {
+		return nil, mistakes
+	}
+	return f, nil
+}
+
+// Examine is Load for who looks for mistakes of other kinds, too, to report all
+// at once: beside the mistakes it returns what could be read in spite of them,
+// which must not run, or nil where nothing could.
+func Examine(path string) (*File, Errors) {
 	names, err := files(path)
 	if err != nil {
 		return nil, Errors{{Position: Position{File: path}, Summary: err.Error()}}
@@ -34,14 +45,18 @@ func Load(path string) (*File, error) {
 		}
 		bodies = append(bodies, d.parse(name, src))
 	}
-	return d.file(path, bodies)
+	return d.file(path, bodies), d.errs.tidy()
 }
 
 // Parse reads one file from memory. The name decides as for Load whether it is
 // JSON. The error is Errors.
 func Parse(name string, src []byte) (*File, error) {
 	d := newDecoder()
-	return d.file(name, []hcl.Body{d.parse(name, src)})
+	f := d.file(name, []hcl.Body{d.parse(name, src)})
+	if len(d.errs) > 0 {
+		return nil, d.errs.tidy()
+	}
+	return f, nil
 }
 
 // files are those that a path stands for, sorted by name.
