@@ -112,7 +112,7 @@ func parseBalancers(c *cli.Context, o *decap.Options) error {
 			continue
 		}
 		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
+		if err != nil || prefix.Addr().Is4In6() {
 			return fmt.Errorf("--from takes an address or a prefix, not %q", text)
 		}
 		o.From = append(o.From, prefix.Masked())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // host is what is planned for, and what changes are made to.
@@ -60,6 +61,7 @@ func on(ctx context.Context, o Options, h host, program Program) (Report, error)
 		}
 		o.Interface = iface
 	}
+	o.VIPs = slices.Clone(o.VIPs)
 	for i, vip := range o.VIPs {
 		o.VIPs[i] = vip.Unmap()
 	}

@@ -55,6 +55,9 @@ func attachDecap(dir string, ifindex int, objs *decapObjects, want DecapMode) (m
 				return "", nil, fmt.Errorf("removing the program attached as %s: %w", hook.mode(), err)
 			}
 		}
+		if mode == decapGeneric && want != DecapGeneric && len(refused) == 0 {
+			refused = []string{"native was refused or not wanted when it was first attached"}
+		}
 		return mode, refused, nil
 	}
 	return "", nil, errors.New(strings.Join(refused, "; "))

@@ -1,22 +1,11 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
 )
-
-// decapWords is an address as struct address holds it: 16 bytes in network
-// order, IPv4 as ::ffff:a.b.c.d.
-func decapWords(addr netip.Addr) (words [4]uint32) {
-	bytes := addr.As16()
-	for i := range words {
-		words[i] = binary.NativeEndian.Uint32(bytes[4*i:])
-	}
-	return words
-}
 
 func decapFamily(addr netip.Addr) uint32 {
 	if addr.Is4() {
@@ -30,7 +19,7 @@ func decapVIPKeys(vips []netip.Addr) map[decapDecapVip]bool {
 	for _, vip := range vips {
 		vip = vip.Unmap()
 		key := decapDecapVip{V6: decapFamily(vip)}
-		key.Address.Word = decapWords(vip)
+		key.Address.Word = encodeAddress(vip).Word
 		keys[key] = true
 	}
 	return keys
@@ -47,7 +36,7 @@ func decapSourceKeys(from []netip.Prefix) map[decapDecapSource]bool {
 			bits += 96
 		}
 		key := decapDecapSource{PrefixLength: uint32(bits), V6: decapFamily(prefix.Addr())}
-		key.Address.Word = decapWords(prefix.Addr())
+		key.Address.Word = encodeAddress(prefix.Addr()).Word
 		keys[key] = true
 	}
 	return keys

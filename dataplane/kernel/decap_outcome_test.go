@@ -2,7 +2,10 @@ package kernel
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf/btf"
 )
 
 func TestPrivilegedDecapNamesWhatItDoesNotDecapsulate(t *testing.T) {
@@ -108,4 +111,21 @@ func TestPrivilegedDecapKeepsInnerPeculiarities(t *testing.T) {
 
 	b.check(t, decapFrame(decapOuter(false, 0, fragment)), "DECAPSULATE", decapFrame(fragment))
 	b.check(t, decapFrame(decapOuter(false, decapCE, withOptions)), "DECAPSULATE", decapFrame(marked))
+}
+
+func TestDecapOutcomesSayTheirVerdictAndFitTheCounters(t *testing.T) {
+	spec, err := loadDecap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes *btf.Enum
+	if err := spec.Types.TypeByName("decap_outcome", &outcomes); err != nil {
+		t.Fatal(err)
+	}
+	for i, outcome := range outcomes.Values {
+		named := strings.HasPrefix(outcome.Name, "PASS_") || strings.HasPrefix(outcome.Name, "DROP_")
+		if named == (i == 0) || outcome.Value >= uint64(spec.Maps[decapMapDecapCounters].MaxEntries) {
+			t.Errorf("outcome %d is %s", outcome.Value, outcome.Name)
+		}
+	}
 }

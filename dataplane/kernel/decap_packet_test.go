@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -24,17 +23,10 @@ type decapBench struct {
 	programs []decapProgram
 }
 
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: loads BPF programs")
-	}
-}
-
 // newDecapBench loads the shipped programs for the test's VIPs and balancers.
 func newDecapBench(t *testing.T) *decapBench {
 	t.Helper()
-	requireRoot(t)
+	needRoot(t)
 	spec, err := loadDecap()
 	if err != nil {
 		t.Fatal(err)

@@ -6,12 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// decapDir is where an interface's pins are. A BPF filesystem refuses dots in names,
-// and an interface's name takes no colons.
+// decapDir is where an interface's pins are. A BPF file system takes no
+// dots in names, and an interface's name no colons.
 func decapDir(pinDir, iface string) string {
 	return filepath.Join(pinDir, "decap", strings.ReplaceAll(iface, ".", ":"))
 }
@@ -32,24 +30,15 @@ func makeDecapDir(pinDir, iface string) (dir string, made bool, err error) {
 	return dir, true, nil
 }
 
-// requireBPFFilesystem looks at the nearest folder that exists.
+// requireBPFFilesystem looks at the nearest folder that exists, so that nothing
+// is made on an ordinary disk.
 func requireBPFFilesystem(path string) error {
-	var stat unix.Statfs_t
-	nearest := path
 	for {
-		err := unix.Statfs(nearest, &stat)
-		if err == nil {
-			break
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return checkBPFFS(path)
 		}
-		if !errors.Is(err, unix.ENOENT) || nearest == filepath.Dir(nearest) {
-			return fmt.Errorf("looking at %s: %w", nearest, err)
-		}
-		nearest = filepath.Dir(nearest)
+		path = filepath.Dir(path)
 	}
-	if stat.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("pinning under %s: it is not on a BPF filesystem; `mount -t bpf bpf /sys/fs/bpf` makes one", path)
-	}
-	return nil
 }
 
 func removeDecapMaps(dir string) error {
