@@ -22,6 +22,7 @@ type Options struct {
 	Log     Log    // nil is silent
 	Address string // where it listens; empty is 127.0.0.1
 	Node    string // its node name; empty is "lab"
+	Parent  string // where Agent.Directory is made; empty is os.TempDir()
 
 	// Start starts the prepared command and reaps it; the channel is closed once
 	// the process has ended. A lab's starts it in a network namespace.
@@ -81,7 +82,7 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 }
 
 func startOnce(ctx context.Context, options Options) (*Agent, error) {
-	directory, err := os.MkdirTemp("", "consul-")
+	directory, err := os.MkdirTemp(options.Parent, "consul-")
 	if err != nil {
 		return nil, err
 	}

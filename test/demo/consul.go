@@ -24,6 +24,7 @@ func (s *stage) startConsul(ctx context.Context) error {
 	}
 	s.agent, err = consul.Start(ctx, consul.Options{
 		Binary: binary,
+		Parent: s.lab.Dir,
 		Dial:   s.lab.Balancer.Dial,
 		Start: func(cmd *exec.Cmd) (<-chan struct{}, error) {
 			p, err := s.lab.Balancer.Start(cmd)

@@ -20,7 +20,6 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "bin/pointsman", "show the `program` at this path")
 	flag.BoolVar(&o.consul, "consul", false, "take the backends from a real Consul")
 	flag.BoolVar(&o.stay, "stay", false, "leave the network and the balancer up and say what to type next")
-	flag.BoolVar(&o.down, "down", false, "take down what --stay left up")
 	flag.BoolVar(&o.hold, "hold", false, "be what --stay leaves in the background")
 	flag.Parse()
 
@@ -34,16 +33,13 @@ func main() {
 }
 
 type options struct {
-	binary                   string
-	consul, stay, down, hold bool
+	binary             string
+	consul, stay, hold bool
 }
 
 func (o options) run(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces and BPF programs need root")
-	}
-	if o.down {
-		return takeDown(ctx)
 	}
 	var err error
 	if o.binary, err = filepath.Abs(o.binary); err != nil {

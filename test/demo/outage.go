@@ -55,21 +55,24 @@ func (s *stage) failure(ctx context.Context) (outage, error) {
 			problems = append(problems, fmt.Errorf("a request was lost before: %w", a.Err))
 		case a.Err != nil:
 			o.lost++
-			o.after = max(o.after, a.Sent.Sub(died))
+			o.after = max(o.after, a.Sent.Sub(died)) // one under way may be of before
 		case a.Backend == victim.name && a.Sent.After(died):
 			problems = append(problems, fmt.Errorf("%s answered although it is dead", victim.name))
 		}
 	}
+	well := 0
 	for _, a := range answers.Since(died) {
 		if a.Sent.Sub(died) <= o.after {
 			o.among++
+		} else {
+			well++
 		}
 	}
 	if o.after > s.slowest() {
 		problems = append(problems, fmt.Errorf("requests were lost for %v, %v was to be expected at most", o.after, s.slowest()))
 	}
 	say("Gone after %s: %d of the %d requests sent until then were lost,", milliseconds(o.after), o.lost, o.among)
-	say("none of the %d after that.", len(answers.Since(died.Add(o.after)))-1)
+	say("none of the %d after that.", well)
 	return o, errors.Join(problems...)
 }
 

@@ -13,13 +13,13 @@ import (
 )
 
 // requestsPerVIP are enough for shares to within a few percent.
-const requestsPerVIP = 1000
+const requestsPerVIP = 2000
 
 // spread sends requests to every VIP, shows who answered, and compares the
 // shares of the backends with their weights.
 func (s *stage) spread(ctx context.Context, alive []backend) (traffic.Answers, error) {
-	say("  %-34s %s", fmt.Sprintf("%d requests to each VIP", requestsPerVIP), columns(func(b backend) string { return b.name }))
-	say("  %-34s %s", "should be", columns(func(b backend) string { return percent(share(b, alive)) }))
+	say("  %-37s %s", fmt.Sprintf("%d requests to each VIP", requestsPerVIP), columns(func(b backend) string { return b.name }))
+	say("  %-37s %s", "should be", columns(func(b backend) string { return percent(share(b, alive)) }))
 	var answers traffic.Answers
 	var problems []error
 	for _, service := range services {
@@ -30,7 +30,7 @@ func (s *stage) spread(ctx context.Context, alive []backend) (traffic.Answers, e
 				return nil, ctx.Err()
 			}
 			counts := got.Counts()
-			say("  %-34s %s", fmt.Sprintf("%s %s/%s by %s", service.name, service.listen(i), service.protocol, service.forward),
+			say("  %-37s %s", fmt.Sprintf("%s %s/%s by %s", service.name, service.listen(i), service.protocol, service.forward),
 				columns(func(b backend) string { return percent(float64(counts[b.name]) / requestsPerVIP) }))
 			problems = append(problems, judge(service.listen(i), got, alive))
 			answers = append(answers, got...)

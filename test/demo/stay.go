@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -72,12 +71,13 @@ func hold(ctx context.Context, o options) error {
 	return s.close()
 }
 
+func in(h *lab.Host) string { return "nsenter --net=" + h.Namespace() }
+
 func explain(s *stage) {
-	in := func(h *lab.Host) string { return "nsenter --net=" + h.Namespace() }
 	say("\nThe lab stays up. In any terminal of root, for example:")
 	say("\n  # requests from the client, a backend's name for an answer")
 	for _, vip := range services[0].vips {
-		say("  %s curl -s http://%s/", in(s.lab.Client), netip.AddrPortFrom(vip, services[0].port))
+		say("  %s curl -s 'http://%s/'", in(s.lab.Client), netip.AddrPortFrom(vip, services[0].port))
 	}
 	say("\n  # what the balancer thinks")
 	say("  %s status --socket %s", s.binary, s.socket())
@@ -85,41 +85,15 @@ func explain(s *stage) {
 	say("  less %s", s.path("balancer.log"))
 	say("\n  # another configuration: edit, then reload")
 	say("  ${EDITOR:-vi} %s && kill -HUP %d", s.path("pointsman.hcl"), s.daemon.PID())
-	say("\n  # a shell on a backend, and one way to make it unwell")
+	say("\n  # a shell on a backend")
 	say("  %s bash", in(s.lab.Backends[0]))
-	say("  %s ip link set eth0 down    # and up again", in(s.lab.Backends[0]))
 	if s.agent != nil {
-		say("\n  # Consul, on the balancer")
-		say("  %s curl -s %s/v1/health/service/web", in(s.lab.Balancer), s.agent.HTTP)
+		say("\n  # fail the check of %s in Consul; \"pass\" makes it well again", victim.name)
+		say("  %s curl -s -X PUT %s/v1/agent/check/fail/%s", in(s.lab.Balancer), s.agent.HTTP, instance(services[0], victim))
+	} else {
+		say("\n  # pull the cable of %s; \"up\" plugs it in again", victim.name)
+		say("  %s-switch-a ip link set %s down", strings.TrimSuffix(in(s.lab.Client), "-client"), victim.name)
 	}
 	say("\n  # take it all down")
 	say("  kill %d", os.Getpid())
-}
-
-// takeDown ends the processes that hold labs and waits until they are gone.
-func takeDown(ctx context.Context) error {
-	for prefix, owner := range lab.Running() {
-		if !holdsLab(owner) {
-			say("%s belongs to process %d, which is not a lab that was left up.", prefix, owner)
-			continue
-		}
-		if err := syscall.Kill(owner, syscall.SIGTERM); err != nil {
-			return fmt.Errorf("ending process %d: %w", owner, err)
-		}
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		for len(lab.Remains(prefix)) > 0 {
-			if err := wait(ctx, 50*time.Millisecond); err != nil {
-				return errors.Join(err, fmt.Errorf("still there: %v", lab.Remains(prefix)))
-			}
-		}
-		say("%s is down.", prefix)
-	}
-	return lab.Sweep()
-}
-
-// holdsLab keeps takeDown from ending a test that runs at the same time.
-func holdsLab(pid int) bool {
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.Contains(string(command), "\x00--hold\x00")
 }

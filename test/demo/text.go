@@ -15,7 +15,11 @@ func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 func act(format string, args ...any) { say("\n== "+format, args...) }
 
 func indent(text string) string {
-	return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+	var lines []string
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		lines = append(lines, strings.TrimRight("  "+line, " "))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func percent(part float64) string { return fmt.Sprintf("%.1f %%", 100*part) }
@@ -25,9 +29,10 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
 func picture(l *lab.Lab) {
-	say(`  client %s ── router ─┬─ %s balancer %s ── backend-4
-                             └─ backend-1, backend-2, backend-3`, l.Client.Addr4, l.Balancer.Addr4, l.Balancer.Addrs()[2])
-	say("The router sends the VIPs to the balancer; answers go past it, straight home.")
+	say(`  client ── router ─┬─ balancer ── backend-4
+                    └─ backend-1, backend-2, backend-3`)
+	say("The router sends what is for a VIP to the balancer (%s, %s).", l.Balancer.Addr4, l.Balancer.Addr6)
+	say("Answers go past the balancer, straight back to the client.")
 }
 
 func summarise(before traffic.Answers, failure outage, away traffic.Answers, recovery outage, after traffic.Answers) {

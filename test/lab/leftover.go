@@ -65,16 +65,3 @@ func Remains(prefix string) []string {
 	}
 	return remains
 }
-
-// Running lists the prefixes of labs that are up, whoever owns them, with their
-// owners' process ids.
-func Running() map[string]int {
-	running := map[string]int{}
-	entries, _ := os.ReadDir(namespaces)
-	for _, e := range entries {
-		if m := ours.FindStringSubmatch(e.Name()); m != nil && !leftover(e.Name()) {
-			running[m[1]], _ = strconv.Atoi(m[2])
-		}
-	}
-	return running
-}
