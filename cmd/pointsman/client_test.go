@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden holds text against a file under testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is other than printed; go test -update writes it anew. Got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// scene is a daemon's answers with something of everything in them.
+type scene struct{ state string }
+
+func (s scene) Status() api.Status {
+	view := noon.Add(-3 * time.Second)
+	return api.Status{
+		SchemaVersion: 1, State: s.state, Version: "1.0", PID: 4242, Started: noon.Add(-26 * time.Hour),
+		Warnings: []string{"service web is degraded: 1 of 3 backends not up"},
+		Config:   api.ConfigStatus{Path: "/etc/pointsman/pointsman.hcl", Loaded: noon.Add(-time.Hour)},
+		Consul:   &api.ConsulStatus{Address: "https://127.0.0.1:8501", State: "ok", OldestView: &view},
+		Interfaces: []api.Interface{
+			{Name: "eth0", Mode: "native"},
+			{Name: "eth1", Mode: "generic", Reason: "the driver refuses native mode: operation not supported"},
+		},
+		Services:  api.ServiceCounts{OK: 1, Degraded: 1},
+		LastApply: &api.Apply{At: noon.Add(-90 * time.Second), Steps: 5, ApplyMS: 1.25},
+		Outcomes:  map[string]uint64{"FORWARD": 900, "PASS_NOT_VIP": 1200, "DROP_TOO_BIG": 0},
+	}
+}
+
+func (s scene) Services() []api.ServiceBackends {
+	view := noon.Add(-3 * time.Second)
+	return []api.ServiceBackends{
+		{
+			Service: api.Service{Name: "dns", Listen: []string{"192.0.2.53:53/udp", "192.0.2.53:53/tcp"}, Forward: "l2",
+				State: "ok", Since: noon.Add(-time.Hour), BackendsUp: 1, BackendsTotal: 1, Packets: 12, Bytes: 840},
+			Backends: []api.Backend{{Address: "10.20.0.11:53", Weight: 2, State: "up", Since: noon.Add(-time.Hour), Slots: 65537,
+				Source: "file", NextHop: "eth0 02:00:00:00:00:01", Packets: 12, Bytes: 840}},
+		},
+		{
+			Service: api.Service{Name: "web", Listen: []string{"[2001:db8:10::10]:443/tcp"}, Forward: "ipip",
+				State: "degraded", Reason: "1 of 3 backends not up", Since: noon.Add(-time.Minute),
+				BackendsUp: 1, BackendsTotal: 3, ViewConfirmed: &view, NewFlows: 7, Packets: 888, Bytes: 123456},
+			Backends: []api.Backend{
+				{Address: "10.20.0.12:443", Weight: 1, State: "up", Since: noon.Add(-49 * time.Hour), Slots: 65537, Source: "consul",
+					Node: "n2", ConsulID: "web-2", NextHop: "eth1 02:00:00:00:00:02", NewFlows: 7, Packets: 888, Bytes: 123456},
+				{Address: "10.20.0.13:443", State: "down", Reason: "probe: connection refused", Since: noon.Add(-time.Minute),
+					Source: "consul", Node: "n3", ConsulID: "web-3"},
+				{Address: "10.20.0.14:443", State: "drain", Reason: "in maintenance in Consul", Since: noon.Add(-5 * time.Minute),
+					Source: "consul", Node: "n4", ConsulID: "web-4"},
+			},
+		},
+	}
+}
+
+// listed turns the scene into what the API lists.
+func listed() (services api.Services, backends api.Backends) {
+	for _, s := range (scene{}).Services() {
+		services.Services = append(services.Services, s.Service)
+		backends.Services = append(backends.Services, s)
+	}
+	return services, backends
+}
+
+func TestTables(t *testing.T) {
+	services, backends := listed()
+	var out bytes.Buffer
+	for name, print := range map[string]func() error{
+		"services.txt":      func() error { return printServices(&out, services, noon) },
+		"backends.txt":      func() error { return printBackends(&out, backends, false, noon) },
+		"backends-wide.txt": func() error { return printBackends(&out, backends, true, noon) },
+		"status.txt":        func() error { return printStatusPage(&out, scene{"degraded"}.Status(), noon) },
+	} {
+		out.Reset()
+		if err := print(); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
+	}
+}
+
+func TestHelp(t *testing.T) {
+	_, stdout, _ := command(t, "--help")
+	golden(t, "help.txt", stdout)
+	for name := range leaves(newApp(nil, nil, nil).Commands) {
+		code, stdout, stderr := command(t, name+" --help")
+		if code != exitOK || stderr != "" || !strings.Contains(stdout, "Example") {
+			t.Errorf("%s --help exits with %d, stderr %q, and has an example: %v", name, code, stderr, strings.Contains(stdout, "Example"))
+		}
+		golden(t, "help-"+strings.ReplaceAll(name, " ", "-")+".txt", stdout)
+	}
+}
+
+// daemon answers with the scene on a socket.
+func daemon(t *testing.T, state string) (socket string) {
+	socket = filepath.Join(t.TempDir(), "s.sock")
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- api.Serve(ctx, listener, scene{state}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return socket
+}
+
+func TestExitCodes(t *testing.T) {
+	degraded, ok := daemon(t, "degraded"), daemon(t, "ok")
+	nobody := filepath.Join(t.TempDir(), "nobody.sock")
+	bad := filepath.Join(t.TempDir(), "bad.hcl")
+	if err := os.WriteFile(bad, []byte("interfaces = [\"lo\"]\nintervaces = 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		promise, line string
+		code          int
+		stderr        string
+	}{
+		{"what works exits with 0", "status --socket " + ok, exitOK, ""},
+		{"what is degraded is told apart on request only", "status --socket " + degraded, exitOK, ""},
+		{"and then exits with 6", "status --brief --exit-code --socket " + degraded, exitDegraded, ""},
+		{"while what is well does not", "status --exit-code --socket " + ok, exitOK, ""},
+		{"a service that is not there exits with 4", "backends wbe --socket " + ok, exitNotFound, `there is no service "wbe"`},
+		{"no daemon exits with 3", "services --socket " + nobody, exitUnreachable, "Is it running?"},
+		{"a file with mistakes exits with 5", "check " + bad, exitInvalid, "bad.hcl:2:1: unknown key"},
+		{"also as JSON", "check -o json " + bad, exitInvalid, ""},
+		{"a file that is not there, too", "check /nowhere.hcl", exitInvalid, "/nowhere.hcl"},
+		{"taking away what is not there is no failure", "detach --pin-dir " + filepath.Join(t.TempDir(), "none"), exitOK, "nothing to remove"},
+		{"version needs no daemon", "version", exitOK, ""},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			code, _, stderr := command(t, row.line)
+			if code != row.code || !strings.Contains(stderr, row.stderr) || row.stderr == "" && stderr != "" {
+				t.Errorf("%s: exit %d, stderr %q; want %d, %q", row.line, code, stderr, row.code, row.stderr)
+			}
+		})
+	}
+}
+
+func TestJSONIsStableAndComplete(t *testing.T) {
+	socket := daemon(t, "ok")
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "check /nowhere.hcl",
+		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" {
+			line += " --socket " + socket
+		}
+		_, stdout, _ := command(t, line+" -o json")
+		var document struct {
+			SchemaVersion int `json:"schema_version"`
+		}
+		if err := json.Unmarshal([]byte(stdout), &document); err != nil || document.SchemaVersion != 1 {
+			t.Errorf("%s prints %q: %v", line, stdout, err)
+		}
+	}
+}
