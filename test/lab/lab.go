@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 )
@@ -127,9 +126,4 @@ func (l *Lab) takeDown() error {
 	}
 	errs = append(errs, os.RemoveAll(l.PinDir), os.RemoveAll(l.Dir))
 	return errors.Join(errs...)
-}
-
-// traces are the paths other than namespaces that a lab of this prefix owns.
-func traces(prefix string) (dir, pinDir string) {
-	return filepath.Join(os.TempDir(), prefix), filepath.Join(bpffs, prefix)
 }
