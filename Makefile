@@ -28,7 +28,7 @@ lint: bin/staticcheck ## gofmt, go vet, staticcheck, the import rule
 	  if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	bin/staticcheck ./...
-	$(GO) test -count=1 -run TestImport ./test/imports
+	$(GO) test -count=1 -run Import ./test
 
 generate: ## compile bpf/ anew; needs clang-19 llvm-19 libbpf-dev
 	@for tool in clang-19 llvm-strip-19; do command -v $$tool >/dev/null || \
