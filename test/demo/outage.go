@@ -18,19 +18,9 @@ type outage struct {
 	after    time.Duration // until the last loss, or until its first answer
 }
 
-// With its own probes the balancer needs two that fail, 200 ms apart and each
-// at most 100 ms long; Consul tells it at once.
-const (
-	slowestByProbe  = time.Second
-	slowestByConsul = 500 * time.Millisecond
-)
-
-func (s *stage) slowest() time.Duration {
-	if s.agent != nil {
-		return slowestByConsul
-	}
-	return slowestByProbe
-}
+// slowest is for a busy machine. With its own probes the balancer needs two that
+// fail, 200 ms apart and each at most 100 ms long; Consul tells it at once.
+const slowest = time.Second
 
 // failure ends the victim's servers under load and measures from then.
 func (s *stage) failure(ctx context.Context) (outage, error) {
@@ -68,8 +58,8 @@ func (s *stage) failure(ctx context.Context) (outage, error) {
 			well++
 		}
 	}
-	if o.after > s.slowest() {
-		problems = append(problems, fmt.Errorf("requests were lost for %v, %v was to be expected at most", o.after, s.slowest()))
+	if o.after > slowest {
+		problems = append(problems, fmt.Errorf("requests were lost for %v, %v was to be expected at most", o.after, slowest))
 	}
 	say("Gone after %s: %d of the %d requests sent until then were lost,", milliseconds(o.after), o.lost, o.among)
 	say("none of the %d after that.", well)
