@@ -2,12 +2,10 @@ package consul
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"time"
+	"net/url"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -24,8 +22,6 @@ type Client struct {
 // settings or in a certificate file.
 func Open(s Settings) (*Client, error) { return open(s, environment, nil) }
 
-type dial func(ctx context.Context, network, address string) (net.Conn, error)
-
 func open(s Settings, getenv func(string) string, dial dial) (*Client, error) {
 	e := resolve(s, getenv)
 	transport, err := e.transport(dial)
@@ -34,7 +30,7 @@ func open(s Settings, getenv func(string) string, dial dial) (*Client, error) {
 	}
 	config := &api.Config{
 		Address:    e.scheme + "://" + e.address, // may end in a gateway's path prefix
-		HttpClient: &http.Client{Transport: transport},
+		HttpClient: &http.Client{Transport: oneDialAtATime(transport)},
 		// Every request carries its own token. This one never travels; it keeps
 		// api.NewClient from reading the environment's token file by itself.
 		Token: "per-request",
@@ -54,68 +50,6 @@ func open(s Settings, getenv func(string) string, dial dial) (*Client, error) {
 		return nil, fmt.Errorf("preparing the Consul client for %s: %w", e.address, err)
 	}
 	return &Client{api: client, transport: transport, settings: e}, nil
-}
-
-// transport is HTTP/2 over TLS, where a thousand watches need five connections;
-// pings find a connection that died silently, since it would blind them all.
-func (e effective) transport(dial dial) (*http.Transport, error) {
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-	}
-	t := &http.Transport{
-		DialContext:         dial,
-		TLSHandshakeTimeout: 5 * time.Second,
-		IdleConnTimeout:     90 * time.Second,
-		// On plain HTTP each watch has a connection, which is idle between
-		// questions. Closing and dialling again would double their number.
-		MaxIdleConnsPerHost: 1024,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
-		// No Proxy: one that is meant for the web would break waiting requests.
-	}
-	switch e.scheme {
-	case "http":
-	case "unix":
-		path := e.address
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", path) }
-	case "https":
-		config, err := e.tls()
-		if err != nil {
-			return nil, err
-		}
-		t.TLSClientConfig = config
-	default:
-		return nil, fmt.Errorf("Consul's address %s://%s: the scheme must be https, http or unix", e.scheme, e.address)
-	}
-	return t, nil
-}
-
-func (e effective) tls() (*tls.Config, error) {
-	config, err := api.SetupTLSConfig(&api.TLSConfig{
-		Address: e.serverName, CAFile: e.caFile, CAPath: e.caPath, InsecureSkipVerify: e.skipVerify,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the authorities that sign Consul's certificate: %w", err)
-	}
-	if (e.certFile == "") != (e.keyFile == "") {
-		return nil, errors.New("Consul's client certificate needs both cert_file and key_file")
-	}
-	if e.certFile == "" {
-		return config, nil
-	}
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(e.certFile, e.keyFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the client certificate for Consul: %w", err)
-		}
-		return &pair, nil
-	}
-	if _, err := load(); err != nil {
-		return nil, err
-	}
-	// Read at every handshake, so that a renewed certificate needs no reload.
-	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	return config, nil
 }
 
 // Origins are the settings in effect and where each came from, to be printed at
@@ -159,14 +93,21 @@ func (c *Client) Read(ctx context.Context, q Query, ask Ask) (Reply, error) {
 
 // explain makes an error of the API a Fault that says what was being done.
 func (c *Client) explain(err error, q Query, ask Ask) error {
-	f := fault(reasonOf(err), "asking Consul at %s for %s: %w", c.settings.address, q, err)
-	switch f.Reason {
+	reason := reasonOf(err)
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		err = outer.Err // without the URL, which only repeats the query
+	}
+	f := fault(reason, "asking Consul at %s for %s: %w", c.settings.address, q, err)
+	switch reason {
 	case TooMany:
 		f.Advice = "the agent accepts too few connections from this host: " + limitsLine(1)
 	case Forbidden:
-		f.Advice = "the token needs " + rightsLine
+		f.Advice = "the token must exist and have " + rightsLine
 	case BadQuery:
-		f.Advice = fmt.Sprintf("mend the filter %q", q.Filter)
+		if q.Filter != "" {
+			f.Advice = fmt.Sprintf("mend the filter %q", q.Filter)
+		}
 	case Unreachable:
 		if ask.Index > 0 && errors.Is(err, context.DeadlineExceeded) {
 			f.Advice = "the watch was given up, since no answer came in time"

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,6 +21,7 @@ const (
 	Filtered    Reason = "filtered"      // access rules hide some or all instances
 	NoLeader    Reason = "no leader"     // the servers cannot answer now
 	Unreachable Reason = "unreachable"   // no connection, or it broke or timed out
+	BadCert     Reason = "certificate"   // one side does not accept the other's certificate, or ours cannot be read
 	BadQuery    Reason = "bad query"     // Consul does not understand the filter or a name
 	NoToken     Reason = "no token"      // the token file cannot be read, or there is no token where one is needed
 	BadAnswer   Reason = "bad answer"    // not what Consul's API promises
@@ -64,6 +66,11 @@ func reasonOf(err error) Reason {
 	var f *Fault
 	if errors.As(err, &f) {
 		return f.Reason
+	}
+	var untrusted *tls.CertificateVerificationError
+	var alert tls.AlertError
+	if errors.As(err, &untrusted) || errors.As(err, &alert) {
+		return BadCert
 	}
 	var status api.StatusError
 	if !errors.As(err, &status) {

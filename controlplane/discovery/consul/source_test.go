@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,9 +129,10 @@ func TestANewClusterWithoutAMemberIsBelievedAfterAWhile(t *testing.T) {
 func TestANameThatStopsResolvingKeepsItsAddress(t *testing.T) {
 	tell(t, "", func(s *story) {
 		s.consul.entries = []*api.ServiceEntry{entry(address("web.internal"))}
-		broken, looked := false, 0
+		var broken atomic.Bool
+		var looked atomic.Int64
 		s.dns = func(host string) ([]netip.Addr, error) {
-			if looked++; broken {
+			if looked.Add(1); broken.Load() {
 				return nil, errors.New("no servers could be reached")
 			}
 			return []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("10.0.0.8"), netip.MustParseAddr("10.0.0.7")}, nil
@@ -140,14 +142,14 @@ func TestANameThatStopsResolvingKeepsItsAddress(t *testing.T) {
 		if v, _ := s.last(); v.Instances[0].Addr != netip.MustParseAddr("10.0.0.7") {
 			s.Errorf("address is %s, want the lowest", v.Instances[0].Addr)
 		}
-		broken = true
+		broken.Store(true)
 		s.pass(5 * time.Minute)
 		v, _ := s.last()
 		if v.Instances[0].Rejected != "" || v.Instances[0].Addr != netip.MustParseAddr("10.0.0.7") {
 			s.Errorf("after DNS broke: %+v", v.Instances[0])
 		}
-		if looked < 4 {
-			s.Errorf("the name was looked up %d times in five minutes", looked)
+		if looked.Load() < 4 {
+			s.Errorf("the name was looked up %d times in five minutes", looked.Load())
 		}
 	})
 }
