@@ -74,6 +74,10 @@ func (d *difference) plan(want State) {
 	seen := make(map[string]bool, len(want.Services))
 	for i := range want.Services {
 		service := &want.Services[i]
+		if service.Keep {
+			d.keep(service.Name)
+			continue
+		}
 		problem := ""
 		if seen[service.Name] {
 			problem = "another service has the same name"
@@ -172,13 +176,17 @@ func (d *difference) point(vip VIP, p *plan) {
 func (d *difference) egress() map[uint32]bool {
 	needed := make(map[uint32]bool)
 	for _, p := range d.plans {
+		last := uint32(0) // mostly they are all behind one interface
 		for i := range p.want.Backends {
-			needed[p.want.Backends[i].Hop.Interface] = true
+			if ifindex := p.want.Backends[i].Hop.Interface; ifindex != last {
+				needed[ifindex] = true
+				last = ifindex
+			}
 		}
 	}
 	for id := range d.kept {
 		for _, index := range d.indexesOf[id] {
-			needed[d.have.Backends[index].Hop.Interface] = true
+			needed[d.entryOf[index].Hop.Interface] = true
 		}
 	}
 	return needed

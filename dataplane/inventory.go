@@ -7,38 +7,60 @@ type inventory struct {
 	indexesOf map[uint32][]uint32 // the backends of an id, ascending
 	orphans   []uint32            // backends of no service
 	serviceOf []uint64            // by index: 1 + the id of the service, 0 if free
+	entryOf   []BackendEntry      // by index
+	run       []uint32            // scratch of group
 }
 
-// takeInventory goes through the backends in the order of the map only once,
-// and then in that of their indexes: much faster than sorting.
+// takeInventory goes through the map of backends only once, and from then on
+// through an array: with 100,000 of them, looking each up again would take
+// longer than all the rest of a Diff that finds nothing to do.
 func takeInventory(have *Tables) inventory {
 	inv := inventory{
 		have:      have,
 		idsOf:     make(map[string][]uint32, len(have.Services)),
 		indexesOf: make(map[uint32][]uint32, len(have.Services)),
 		serviceOf: make([]uint64, have.Limits.Backends),
+		entryOf:   make([]BackendEntry, len(have.Backends)+1), // enough if no index is free below the highest
 	}
 	for _, id := range sorted(have.Services) {
 		name := have.Services[id].Name
 		inv.idsOf[name] = append(inv.idsOf[name], id)
 	}
 	for index, entry := range have.Backends {
-		if index < have.Limits.Backends {
-			inv.serviceOf[index] = 1 + uint64(entry.Service)
+		if index >= have.Limits.Backends {
+			continue
 		}
+		if int(index) >= len(inv.entryOf) {
+			inv.entryOf = append(inv.entryOf, make([]BackendEntry, int(index)+1-len(inv.entryOf))...)
+		}
+		inv.entryOf[index] = entry
+		inv.serviceOf[index] = 1 + uint64(entry.Service)
 	}
-	for index, service := range inv.serviceOf {
+	inv.group()
+	return inv
+}
+
+// group lists the backends of each service. Those of one follow one another, so
+// only the first of each run has to be looked up.
+func (inv *inventory) group() {
+	inService := inv.serviceOf[:min(len(inv.serviceOf), len(inv.entryOf))]
+	for index := 0; index < len(inService); {
+		service := inService[index]
+		run := inv.run[:0]
+		for ; index < len(inService) && inService[index] == service; index++ {
+			run = append(run, uint32(index))
+		}
+		inv.run = run
 		if service == 0 {
 			continue
 		}
 		id := uint32(service - 1)
-		if _, known := have.Services[id]; known {
-			inv.indexesOf[id] = append(inv.indexesOf[id], uint32(index))
+		if _, known := inv.have.Services[id]; known {
+			inv.indexesOf[id] = append(inv.indexesOf[id], run...)
 		} else {
-			inv.orphans = append(inv.orphans, uint32(index))
+			inv.orphans = append(inv.orphans, run...)
 		}
 	}
-	return inv
 }
 
 // backends returns the indexes of all backends of a service, whatever its id.

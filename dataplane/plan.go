@@ -11,7 +11,7 @@ type plan struct {
 	want  *Service
 	id    uint32
 	entry ServiceEntry // as it will be
-	held  ServiceEntry // as it is; zero for a new one
+	held  ServiceEntry // as it is; without a fingerprint if new
 	isNew bool
 	gains bool // a VIP that leads elsewhere, or to other slots of its own, now
 	puts  []PutBackend
@@ -79,6 +79,7 @@ func (d *difference) locate(p *plan) (problem string) {
 	}
 	p.id, p.isNew = id, true
 	p.entry = ServiceEntry{Name: p.want.Name, FirstSlot: first, SlotCount: p.want.Slots}
+	p.held = p.entry
 	return ""
 }
 
@@ -103,7 +104,7 @@ func (d *difference) match(p *plan) (indexes []uint32, added int) {
 func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, added int) {
 	indexOf := make(map[ID]uint32, len(held))
 	for _, index := range held {
-		id := d.have.Backends[index].ID
+		id := d.entryOf[index].ID
 		if _, twice := indexOf[id]; twice {
 			p.gone = append(p.gone, index)
 		} else {
@@ -123,7 +124,7 @@ func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, add
 		delete(indexOf, id)
 	}
 	for _, index := range held {
-		if id := d.have.Backends[index].ID; indexOf[id] == index {
+		if id := d.entryOf[index].ID; indexOf[id] == index {
 			p.gone = append(p.gone, index)
 		}
 	}
@@ -133,12 +134,12 @@ func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, add
 // keepBackend gives a wanted backend the index if it is its own, and notes
 // whether its entry changes.
 func (d *difference) keepBackend(p *plan, i int, index uint32) bool {
-	held, wanted := d.have.Backends[index], p.backendEntry(i)
+	held, wanted := &d.entryOf[index], &p.want.Backends[i]
 	if held.ID != wanted.ID {
 		return false
 	}
-	if held != wanted {
-		p.puts = append(p.puts, PutBackend{Index: index, Entry: wanted})
+	if held.Service != p.id || held.Forward != wanted.Forward || held.Hop != wanted.Hop {
+		p.puts = append(p.puts, PutBackend{Index: index, Entry: p.backendEntry(i)})
 	}
 	return true
 }

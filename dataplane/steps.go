@@ -16,7 +16,7 @@ func (d *difference) steps() []Step {
 	}
 	for _, p := range d.plans {
 		if p.isNew {
-			steps = append(steps, PutService{p.id, p.unsealed()})
+			steps = append(steps, PutService{p.id, p.entry.unsealed()})
 		}
 	}
 	for _, p := range d.plans {
@@ -46,23 +46,27 @@ func (d *difference) steps() []Step {
 }
 
 // unsealed is the entry of a service while its slots are written.
-func (p *plan) unsealed() ServiceEntry {
-	entry := p.entry
-	entry.Fingerprint = 0
-	return entry
+func (e ServiceEntry) unsealed() ServiceEntry {
+	e.Fingerprint = 0
+	return e
 }
 
 func (p *plan) appendSlots(steps []Step) []Step {
 	if len(p.slots) > 0 {
-		if p.held.Fingerprint != 0 {
-			steps = append(steps, PutService{p.id, p.unsealed()})
-		}
-		steps = append(steps, PutSlots{p.entry.Name, p.slots})
+		steps = appendOwners(steps, p.id, p.held, p.slots)
 	}
 	if len(p.slots) > 0 || p.held != p.entry {
 		steps = append(steps, PutService{p.id, p.entry})
 	}
 	return steps
+}
+
+// appendOwners takes the fingerprint away before the first slot is written.
+func appendOwners(steps []Step, id uint32, held ServiceEntry, owners []SlotOwner) []Step {
+	if held.Fingerprint != 0 {
+		steps = append(steps, PutService{id, held.unsealed()})
+	}
+	return append(steps, PutSlots{held.Name, owners})
 }
 
 // onlyLoseVIPs returns the plans of services that VIPs leave and none comes to.
@@ -115,18 +119,24 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 		staying[p.id] = true
 		gone = append(gone, p.gone...)
 	}
+	var ids []uint32
 	for _, id := range sorted(d.have.Services) {
 		if staying[id] || d.kept[id] {
 			continue
 		}
+		ids = append(ids, id)
 		entry := d.have.Services[id]
 		if owners := d.cleared(entry); len(owners) > 0 {
-			steps = append(steps, PutSlots{entry.Name, owners})
+			steps = appendOwners(steps, id, entry, owners)
 		}
-		steps = append(steps, DeleteService{id})
 		if d.byName[entry.Name] == nil { // else its backends are in that plan
 			gone = append(gone, d.indexesOf[id]...)
 		}
+	}
+	// All slots first: where a change of slots was interrupted, those of one id
+	// name backends that say they belong to the other.
+	for _, id := range ids {
+		steps = append(steps, DeleteService{id})
 	}
 	slices.Sort(gone)
 	for _, index := range gone {

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -27,18 +28,39 @@ func (s *Service) invalid() string {
 			return fmt.Sprintf("VIP %s is not a plain address", vip)
 		}
 	}
-	seen := make(map[ID]struct{}, len(s.Backends))
 	for i := range s.Backends {
-		b := &s.Backends[i]
-		if text := b.invalid(); text != "" {
-			return fmt.Sprintf("backend %s %s", b.ID, text)
+		if text := s.Backends[i].invalid(); text != "" {
+			return fmt.Sprintf("backend %s %s", s.Backends[i].ID, text)
 		}
-		if _, twice := seen[b.ID]; twice {
-			return fmt.Sprintf("backend %s is there twice", b.ID)
-		}
-		seen[b.ID] = struct{}{}
+	}
+	if id, twice := repeated(s.Backends); twice {
+		return fmt.Sprintf("backend %s is there twice", id)
 	}
 	return ""
+}
+
+// repeated returns an ID that two backends have. It needs no memory if they are
+// in order, as they mostly are.
+func repeated(backends []Backend) (ID, bool) {
+	ordered := true
+	for i := 1; i < len(backends) && ordered; i++ {
+		ordered = backends[i-1].ID.compare(backends[i].ID) < 0
+	}
+	if ordered {
+		return ID{}, false
+	}
+	seen := make(map[ID]struct{}, len(backends))
+	for i := range backends {
+		if _, twice := seen[backends[i].ID]; twice {
+			return backends[i].ID, true
+		}
+		seen[backends[i].ID] = struct{}{}
+	}
+	return ID{}, false
+}
+
+func (id ID) compare(other ID) int {
+	return cmp.Or(id.Addr.Compare(other.Addr), cmp.Compare(id.Port, other.Port))
 }
 
 func (b *Backend) invalid() string {

@@ -1,0 +1,90 @@
+package dataplane_test
+
+import (
+	"testing"
+
+	. "github.com/pointsman/pointsman/dataplane"
+)
+
+func TestEveryPrefixOfEveryDiffLeavesPacketsSane(t *testing.T) {
+	draw := fromSeed(t)
+	for range 60 {
+		walk(t, draw, 8)
+	}
+}
+
+func FuzzDiff(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 400 {
+			return // longer walks find nothing that short ones do not
+		}
+		walk(t, fromBytes(data), 3)
+	})
+}
+
+// walk wishes for one state after the other. Sometimes the steps are cut short,
+// or someone else writes to the tables, before the next wish comes.
+func walk(t *testing.T, draw chance, wishes int) {
+	t.Helper()
+	limits, slots := drawLimits(draw)
+	quarrels := draw(3) == 0
+	have := NewTables(limits, slots)
+	before := State{}
+	for range wishes {
+		want := drawState(draw, quarrels)
+		checkPrefixes(t, have, want, before)
+		before = want
+		steps, _ := Diff(have, want)
+		if draw(2) == 0 {
+			steps = steps[:draw(len(steps)+1)]
+		}
+		have = replay(have, steps)
+		if draw(6) == 0 {
+			checkDrift(t, have, draw)
+		}
+	}
+}
+
+// checkDrift takes one entry out of the tables and wants it back.
+func checkDrift(t *testing.T, have *Tables, draw chance) {
+	t.Helper()
+	want := drawState(draw, false)
+	steps, problems := Diff(have, want)
+	if len(problems) > 0 {
+		return
+	}
+	drifted := replay(have, steps)
+	switch draw(4) {
+	case 0:
+		delete(drifted.Backends, lowest(drifted.Backends))
+	case 1:
+		for _, s := range want.Services {
+			if len(s.VIPs) > 0 {
+				delete(drifted.VIPs, s.VIPs[0])
+			}
+		}
+	case 2:
+		delete(drifted.Egress, lowest(drifted.Egress))
+	case 3:
+		delete(drifted.Services, lowest(drifted.Services))
+	}
+	steps, problems = Diff(drifted, want)
+	if len(problems) > 0 {
+		return // the lost record of a service holds its room for one more Diff
+	}
+	mended := replay(drifted, steps)
+	if more, _ := Diff(mended, want); len(more) > 0 {
+		t.Fatalf("mended, there is still something to do:\n%s", listed(more))
+	}
+	for _, s := range want.Services {
+		checkService(t, mended, s)
+	}
+}
+
+func lowest[V any](m map[uint32]V) uint32 {
+	least := ^uint32(0)
+	for key := range m {
+		least = min(least, key)
+	}
+	return least
+}

@@ -1,0 +1,129 @@
+package dataplane_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	. "github.com/pointsman/pointsman/dataplane"
+)
+
+// chance returns a number from 0 to n-1.
+type chance func(n int) int
+
+// fromSeed draws from a seed that is printed, so that a failure can be repeated.
+func fromSeed(t *testing.T) chance {
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("SEED"); given != "" {
+		parsed, err := strconv.ParseUint(given, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = parsed
+	}
+	t.Logf("repeat with SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0)).IntN
+}
+
+// fromBytes draws from what the fuzzer made up, and zeros after that.
+func fromBytes(data []byte) chance {
+	return func(n int) int {
+		if len(data) == 0 {
+			return 0
+		}
+		drawn := int(data[0]) % n
+		data = data[1:]
+		return drawn
+	}
+}
+
+// The world is small, so that wishes collide: few names, VIPs and backends.
+var (
+	names      = []string{"api", "dns", "mail", "web"}
+	slotCounts = []uint32{7, 7, 7, 13, 31}
+	roomy      = Limits{Services: 100, VIPs: 100, Backends: 200}
+)
+
+func vipNumber(i int) VIP {
+	protocol := TCP
+	if i%3 == 2 {
+		protocol = UDP
+	}
+	if i%2 == 1 {
+		return VIP{netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), 443, protocol}
+	}
+	return VIP{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 443, protocol}
+}
+
+func backendNumber(i int) Backend {
+	b := Backend{
+		ID:      ID{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})},
+		Weight:  1,
+		Forward: IPIP,
+		Hop:     Hop{Interface: uint32(2 + i%3), MTU: 1500, Source: netip.AddrFrom4([4]byte{10, 0, 0, 254})},
+	}
+	if i%4 == 3 {
+		b.Addr, b.Hop.Source = netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", i)), netip.MustParseAddr("2001:db8:1::ff")
+	}
+	if i%5 == 4 {
+		b.Port = 8080
+	}
+	return b
+}
+
+// drawState draws a state with unique names. VIPs are claimed twice only if
+// quarrels are asked for, together with other impossible wishes.
+func drawState(draw chance, quarrels bool) State {
+	var state State
+	taken := make(map[VIP]bool)
+	for _, name := range names {
+		if draw(4) == 0 {
+			continue
+		}
+		s := Service{Name: name, Slots: slotCounts[draw(len(slotCounts))]}
+		for range draw(4) {
+			if vip := vipNumber(draw(7)); quarrels || !taken[vip] {
+				taken[vip] = true
+				s.VIPs = append(s.VIPs, vip)
+			}
+		}
+		s.Backends = drawBackends(draw)
+		if quarrels && draw(12) == 0 {
+			s.Slots = 12
+		}
+		state.Services = append(state.Services, s)
+	}
+	return state
+}
+
+func drawBackends(draw chance) []Backend {
+	var backends []Backend
+	first, count := draw(8), draw(6)
+	for i := range count {
+		b := backendNumber(first + i)
+		b.Weight = uint16(draw(4))
+		if draw(4) == 0 {
+			b.Hop.Interface = uint32(2 + draw(4))
+			b.Hop.NextHopMAC[5] = byte(draw(3))
+		}
+		if draw(5) == 0 {
+			b.Forward = L2
+		}
+		backends = append(backends, b)
+	}
+	if draw(3) == 0 && count > 1 {
+		backends[0], backends[count-1] = backends[count-1], backends[0]
+	}
+	return backends
+}
+
+func drawLimits(draw chance) (Limits, uint32) {
+	if draw(2) == 0 {
+		return roomy, 500
+	}
+	return Limits{Services: uint32(1 + draw(6)), VIPs: uint32(1 + draw(10)), Backends: uint32(1 + draw(25))}, uint32(10 + draw(100))
+}
