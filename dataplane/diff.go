@@ -116,8 +116,8 @@ func (d *difference) claims(want State) map[VIP]int {
 	owners := make(map[VIP]int)
 	for i := range want.Services {
 		for _, vip := range want.Services[i].VIPs {
-			_, claimed := owners[vip]
-			if !claimed || d.has(want.Services[i].Name, vip) {
+			first, claimed := owners[vip]
+			if !claimed || d.has(want.Services[i].Name, vip) && !d.has(want.Services[first].Name, vip) {
 				owners[vip] = i
 			}
 		}
