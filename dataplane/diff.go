@@ -22,14 +22,19 @@ type Problem struct {
 //     theirs, and backends can name a service that exists.
 //  3. PutBackend: an index can be looked up before a slot names it.
 //  4. PutSlots, of services that lose no VIP: a table is complete before a VIP
-//     points to it, and dead backends get no packets as soon as can be.
+//     points to it, and dead backends get no packets as soon as can be. Where
+//     flows are to be kept, PutVIP before it lets the program look at phases,
+//     PutConditions before it opens slots, whose fallback is still their owner,
+//     and PutConditions after it closes slots, whose owner is now what the
+//     fallback was or else the only one alive.
 //  5. PutVIP, which also moves VIPs from one table to another without a gap.
 //  6. DeleteVIP.
 //  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
 //     need in its last moment goes after it has gone.
 //  8. DeleteService: no VIP leads there any more. Its slots name nobody first,
 //     so that slots without a service never name a backend.
-//  9. DeleteBackend: no slot names it any more.
+//  9. PutBackend of dead ones: no slot names them any more. Their indexes are
+//     not free: see Quarantine.
 //  10. DeleteEgress: no backend is sent to there any more.
 //
 // PutSlots comes between two PutService if the service had a fingerprint: with
@@ -41,6 +46,7 @@ type Problem struct {
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
 	d := newDifference(have)
+	d.second = want.Second
 	d.plan(want)
 	d.settleVIPs(want)
 	return d.steps(), d.problems
@@ -54,6 +60,9 @@ type difference struct {
 	byName   map[string]*plan // the same
 	kept     map[uint32]bool  // ids of services that are left as they are
 	vips     map[VIP]VIPEntry // as they will be
+	marked   map[VIP]VIPEntry // as they are once the program looks at phases
+	motions  map[uint32]motion
+	second   uint32
 	problems []Problem
 	scratch  []byte // of fingerprint
 }
@@ -65,6 +74,8 @@ func newDifference(have *Tables) *difference {
 		room:      newRoom(have, held.serviceOf),
 		byName:    make(map[string]*plan),
 		kept:      make(map[uint32]bool),
+		marked:    make(map[VIP]VIPEntry),
+		motions:   motionOf(have),
 	}
 }
 
@@ -166,8 +177,8 @@ func (d *difference) settleVIPs(want State) {
 }
 
 func (d *difference) point(vip VIP, p *plan) {
-	d.vips[vip] = p.vipEntry()
-	if d.have.VIPs[vip] != p.vipEntry() {
+	d.vips[vip] = p.vipEntry(vip.Protocol)
+	if d.have.VIPs[vip] != p.vipEntry(vip.Protocol) {
 		p.gains = true
 	}
 }

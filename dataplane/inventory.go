@@ -3,12 +3,21 @@ package dataplane
 // inventory is what is held, by service.
 type inventory struct {
 	have      *Tables
-	idsOf     map[string][]uint32 // the ids that bear a name; two, if a change of slots was interrupted
-	indexesOf map[uint32][]uint32 // the backends of an id, ascending
-	orphans   []uint32            // backends of no service
-	serviceOf []uint64            // by index: 1 + the id of the service, 0 if free
-	entryOf   []BackendEntry      // by index
-	run       []uint32            // scratch of group
+	dead      map[BackendEntry]uint32 // the index of dead backends
+	idsOf     map[string][]uint32     // the ids that bear a name; two, if a change of slots was interrupted
+	indexesOf map[uint32][]uint32     // the backends of an id, ascending
+	orphans   []uint32                // backends of no service
+	serviceOf []uint64                // by index: 1 + the id of the service, 0 if free
+	entryOf   []BackendEntry          // by index
+	run       []uint32                // scratch of group
+}
+
+// nobody is the service of dead backends, above all ids.
+const nobody = 1 << 32
+
+// tombOf is the entry of a backend that has died.
+func tombOf(entry BackendEntry) BackendEntry {
+	return BackendEntry{Service: entry.Service, ID: entry.ID, Forward: entry.Forward, Dead: true}
 }
 
 // takeInventory goes through the map of backends only once, and from then on
@@ -17,6 +26,7 @@ type inventory struct {
 func takeInventory(have *Tables) inventory {
 	inv := inventory{
 		have:      have,
+		dead:      make(map[BackendEntry]uint32),
 		idsOf:     make(map[string][]uint32, len(have.Services)),
 		indexesOf: make(map[uint32][]uint32, len(have.Services)),
 		serviceOf: make([]uint64, have.Limits.Backends),
@@ -35,6 +45,10 @@ func takeInventory(have *Tables) inventory {
 		}
 		inv.entryOf[index] = entry
 		inv.serviceOf[index] = 1 + uint64(entry.Service)
+		if entry.Dead {
+			inv.serviceOf[index] = nobody
+			inv.dead[tombOf(entry)] = index
+		}
 	}
 	inv.group()
 	return inv
@@ -51,7 +65,7 @@ func (inv *inventory) group() {
 			run = append(run, uint32(index))
 		}
 		inv.run = run
-		if service == 0 {
+		if service == 0 || service == nobody {
 			continue
 		}
 		id := uint32(service - 1)

@@ -17,10 +17,19 @@ type plan struct {
 	puts  []PutBackend
 	gone  []uint32    // indexes of backends that it has no more
 	slots []SlotOwner // those that change
+	phases
 }
 
-func (p *plan) vipEntry() VIPEntry {
-	return VIPEntry{Service: p.id, FirstSlot: p.entry.FirstSlot, SlotCount: p.entry.SlotCount}
+func (p *plan) vipEntry(protocol Protocol) VIPEntry {
+	return VIPEntry{
+		Service:        p.id,
+		FirstSlot:      p.entry.FirstSlot,
+		SlotCount:      p.entry.SlotCount,
+		IdleSeconds:    p.want.idleSeconds(protocol),
+		Unsettled:      p.unsettled[protocol],
+		TrackAlways:    p.want.Tracking == TrackAlways,
+		AffinityClient: p.want.AffinityClient,
+	}
 }
 
 // fit plans a service, or says what there is no room for.
@@ -54,6 +63,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	if p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0 {
 		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, indexes))
 	}
+	d.changePhases(p, indexes)
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""
@@ -153,8 +163,14 @@ func (p *plan) backendEntry(i int) BackendEntry {
 func (d *difference) addBackends(p *plan, indexes []uint32) {
 	for i, index := range indexes {
 		if index == NoBackend {
-			indexes[i] = d.room.backend()
-			p.puts = append(p.puts, PutBackend{Index: indexes[i], Entry: p.backendEntry(i), New: true})
+			entry := p.backendEntry(i)
+			revived, wasHere := d.dead[tombOf(entry)]
+			if wasHere {
+				indexes[i] = revived
+			} else {
+				indexes[i] = d.room.backend()
+			}
+			p.puts = append(p.puts, PutBackend{Index: indexes[i], Entry: entry, New: !wasHere})
 		}
 	}
 }

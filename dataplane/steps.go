@@ -24,6 +24,7 @@ func (d *difference) steps() []Step {
 			steps = append(steps, put)
 		}
 	}
+	steps = d.appendMarks(steps)
 	late := d.onlyLoseVIPs()
 	for _, p := range d.plans {
 		if !late[p] {
@@ -52,13 +53,22 @@ func (e ServiceEntry) unsealed() ServiceEntry {
 }
 
 func (p *plan) appendSlots(steps []Step) []Step {
+	steps = appendConditions(steps, p.entry.Name, p.entering)
 	if len(p.slots) > 0 {
 		steps = appendOwners(steps, p.id, p.held, p.slots)
 	}
+	steps = appendConditions(steps, p.entry.Name, p.leaving)
 	if len(p.slots) > 0 || p.held != p.entry {
 		steps = append(steps, PutService{p.id, p.entry})
 	}
 	return steps
+}
+
+func appendConditions(steps []Step, name string, changes []SlotCondition) []Step {
+	if len(changes) == 0 {
+		return steps
+	}
+	return append(steps, PutConditions{name, changes})
 }
 
 // appendOwners takes the fingerprint away before the first slot is written.
@@ -88,7 +98,11 @@ func (d *difference) onlyLoseVIPs() map[*plan]bool {
 
 func (d *difference) appendVIPs(steps []Step) []Step {
 	for _, vip := range sortedVIPs(d.vips) {
-		if held, known := d.have.VIPs[vip]; !known || held != d.vips[vip] {
+		held, known := d.marked[vip]
+		if !known {
+			held, known = d.have.VIPs[vip]
+		}
+		if !known || held != d.vips[vip] {
 			steps = append(steps, PutVIP{vip, d.vips[vip]})
 		}
 	}
@@ -129,6 +143,9 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 		if owners := d.cleared(entry); len(owners) > 0 {
 			steps = appendOwners(steps, id, entry, owners)
 		}
+		for _, protocol := range protocols {
+			steps = appendConditions(steps, entry.Name, d.unsettledSlots(entry, protocol))
+		}
 		if d.byName[entry.Name] == nil { // else its backends are in that plan
 			gone = append(gone, d.indexesOf[id]...)
 		}
@@ -140,10 +157,23 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 	}
 	slices.Sort(gone)
 	for _, index := range gone {
-		steps = append(steps, DeleteBackend{index})
+		steps = append(steps, d.bury(index, staying))
 	}
 	return steps
 }
+
+// bury marks a backend as dead. One whose service is gone, too, will not come
+// back as the same.
+func (d *difference) bury(index uint32, staying map[uint32]bool) Step {
+	tomb := tombOf(d.entryOf[index])
+	if _, known := d.have.Services[tomb.Service]; !known || !staying[tomb.Service] && !d.kept[tomb.Service] {
+		tomb.Service = noService
+	}
+	return PutBackend{Index: index, Entry: tomb}
+}
+
+// noService is the id of none.
+const noService = 1<<32 - 1
 
 // cleared returns the slots of a service that somebody owns, owned by nobody.
 func (d *difference) cleared(entry ServiceEntry) []SlotOwner {
