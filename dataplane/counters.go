@@ -21,4 +21,12 @@ type BackendCounters struct {
 type Counters struct {
 	Backends map[uint32]BackendCounters // by index
 	Outcomes map[string]uint64          // packets, by the name in bpf/types.h
+	Flows    FlowCounters
+}
+
+// FlowCounters are the events of the flow table. Evicted are those of Inserted
+// that took the place of an expired flow; Refused found their bucket full of
+// living ones, or lost their place to another CPU.
+type FlowCounters struct {
+	Inserted, Evicted, Refused uint64
 }

@@ -76,7 +76,7 @@ func pinDir(t testing.TB) string {
 
 func openTest(t testing.TB, dir string, slots uint32) *DataPlane {
 	t.Helper()
-	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: slots})
+	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: slots, Flows: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}

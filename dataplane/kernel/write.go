@@ -9,8 +9,8 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
-// Write carries out one step. The owners of slots are written by the step's
-// Replay on the tables that Tables returned, whose slots are the map's memory.
+// Write carries out one step. Owners and conditions of slots are written by the
+// step's Replay on the tables that Tables returned, which are the maps' memory.
 func (d *DataPlane) Write(step dataplane.Step) error {
 	switch s := step.(type) {
 	case dataplane.PutEgress:
@@ -26,13 +26,13 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 	case dataplane.DeleteService:
 		return deleteKey(d.objects.Services, s.ID)
 	case dataplane.PutVIP:
-		return d.objects.Vips.Put(encodeVIP(s.VIP), lbVip{
-			Service: s.Entry.Service, FirstSlot: s.Entry.FirstSlot, SlotCount: s.Entry.SlotCount,
-		})
+		return d.objects.Vips.Put(encodeVIP(s.VIP), encodeVIPEntry(s.Entry))
 	case dataplane.DeleteVIP:
 		return deleteKey(d.objects.Vips, encodeVIP(s.VIP))
 	case dataplane.PutSlots:
 		return d.checkSlots(s)
+	case dataplane.PutConditions:
+		return d.checkConditions(s)
 	}
 	return fmt.Errorf("no way to write a %T", step)
 }
@@ -64,8 +64,17 @@ func (d *DataPlane) putService(s dataplane.PutService) error {
 
 func (d *DataPlane) checkSlots(s dataplane.PutSlots) error {
 	for _, owner := range s.Owners {
-		if int(owner.Slot) >= len(d.slots) {
-			return fmt.Errorf("slot %d of %s is outside the map's %d slots", owner.Slot, s.Name, len(d.slots))
+		if int(owner.Slot) >= len(d.mapped.slots) {
+			return fmt.Errorf("slot %d of %s is outside the map's %d slots", owner.Slot, s.Name, len(d.mapped.slots))
+		}
+	}
+	return nil
+}
+
+func (d *DataPlane) checkConditions(s dataplane.PutConditions) error {
+	for _, change := range s.Changes {
+		if int(change.Slot) >= len(d.mapped.slots) {
+			return fmt.Errorf("slot %d of %s is outside the map's %d slots", change.Slot, s.Name, len(d.mapped.slots))
 		}
 	}
 	return nil
