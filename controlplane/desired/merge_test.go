@@ -36,10 +36,11 @@ func newWorld(instances ...Instance) *world {
 
 func web() Service {
 	return Service{
-		Name:    "web",
-		VIPs:    []dataplane.VIP{vip("192.0.2.10:443")},
-		Forward: dataplane.IPIP,
-		Slots:   65537,
+		Name:         "web",
+		VIPs:         []dataplane.VIP{vip("192.0.2.10:443")},
+		Forward:      dataplane.IPIP,
+		Slots:        65537,
+		DrainTimeout: 10 * time.Minute,
 	}
 }
 
@@ -249,6 +250,13 @@ web degraded: 1 of 3 backends not up
   10.20.0.12 up 200
   10.20.0.13 down 0: critical in Consul
   kernel: 10.20.0.11=4 10.20.0.12=8
+`},
+		{"nor does a drain", newWorld(consul(a, weight(100)), consul(b, weight(200)), consul(c, weight(25))).drained(c, ""), `
+web ok
+  10.20.0.11 up 100
+  10.20.0.12 up 200
+  10.20.0.13 drain 0: drained by ada
+  kernel: 10.20.0.11=4 10.20.0.12=8 10.20.0.13=0
 `},
 	})
 }
