@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"crypto/sha512"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -89,18 +87,14 @@ const (
 	conditionsPerLine = uint32(len(lbConditionLine{}.Slot))
 )
 
-// settings expands the secret to NH's key and the finalisers' seeds: 56 bytes
-// of SHA-512, so that no two words of the key are related.
 func settings(secret uint64, buckets uint32) lbSettings {
-	stream := sha512.Sum512(binary.BigEndian.AppendUint64([]byte("pointsman flow hash"), secret))
-	s := lbSettings{BucketMask: buckets - 1}
-	for i := range s.HashKey {
-		s.HashKey[i] = binary.BigEndian.Uint32(stream[4*i:])
+	hash := dataplane.NewHash(secret)
+	return lbSettings{
+		HashKey:    hash.Key,
+		HashSeed:   hash.SlotSeed,
+		FlowSeed:   hash.FlowSeed,
+		BucketMask: buckets - 1,
 	}
-	seeds := stream[4*len(s.HashKey):]
-	s.HashSeed = binary.BigEndian.Uint64(seeds)
-	s.FlowSeed = binary.BigEndian.Uint64(seeds[8:])
-	return s
 }
 
 // outcomeNames reads enum outcome, so that what operators see cannot drift from
