@@ -23,10 +23,10 @@ type Problem struct {
 //  3. PutBackend: an index can be looked up before a slot names it.
 //  4. PutSlots, of services that lose no VIP: a table is complete before a VIP
 //     points to it, and dead backends get no packets as soon as can be. Where
-//     flows are to be kept, PutVIP before it lets the program look at phases,
-//     PutConditions before it opens slots, whose fallback is still their owner,
-//     and PutConditions after it closes slots, whose owner is now what the
-//     fallback was or else the only one alive.
+//     flows are to be kept, PutVIP before it lets the program look at phases;
+//     PutConditions before it opens slots, whose owner is still their fallback;
+//     PutConditions after it closes slots, whose owner is now their fallback or
+//     whose fallback dies. No mark is taken away: see Settle.
 //  5. PutVIP, which also moves VIPs from one table to another without a gap.
 //  6. DeleteVIP.
 //  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
@@ -45,29 +45,29 @@ type Problem struct {
 // An id, index or range of slots that these steps free is not used again in
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
-	d := newDifference(have)
-	d.second = want.Second
+	d := newDifference(have, want.Second)
 	d.plan(want)
-	d.settleVIPs(want)
+	d.pointVIPs(want)
+	d.changePhases()
 	return d.steps(), d.problems
 }
 
 // difference is what a Diff finds out on its way.
 type difference struct {
 	inventory
-	room     room
-	plans    []*plan          // of services that can be as wanted
-	byName   map[string]*plan // the same
-	kept     map[uint32]bool  // ids of services that are left as they are
-	vips     map[VIP]VIPEntry // as they will be
-	marked   map[VIP]VIPEntry // as they are once the program looks at phases
-	motions  map[uint32]motion
-	second   uint32
-	problems []Problem
-	scratch  []byte // of fingerprint
+	room      room
+	plans     []*plan          // of services that can be as wanted
+	byName    map[string]*plan // the same
+	kept      map[uint32]bool  // ids of services that are left as they are
+	vips      map[VIP]VIPEntry // as they will be
+	marked    map[VIP]VIPEntry // those in which the mark comes before all else
+	unsettled map[lane]bool    // where the program will look at conditions
+	second    uint32
+	problems  []Problem
+	scratch   []byte // of fingerprint
 }
 
-func newDifference(have *Tables) *difference {
+func newDifference(have *Tables, second uint32) *difference {
 	held := takeInventory(have)
 	return &difference{
 		inventory: held,
@@ -75,7 +75,8 @@ func newDifference(have *Tables) *difference {
 		byName:    make(map[string]*plan),
 		kept:      make(map[uint32]bool),
 		marked:    make(map[VIP]VIPEntry),
-		motions:   motionOf(have),
+		unsettled: make(map[lane]bool),
+		second:    second,
 	}
 }
 
@@ -142,9 +143,9 @@ func (d *difference) has(service string, vip VIP) bool {
 	return known && d.have.Services[entry.Service].Name == service
 }
 
-// settleVIPs decides where every VIP will lead. One that is wanted by a service
+// pointVIPs decides where every VIP will lead. One that is wanted by a service
 // with a problem stays where it leads now, even if that service would go.
-func (d *difference) settleVIPs(want State) {
+func (d *difference) pointVIPs(want State) {
 	stuck := make(map[VIP]bool)
 	for i := range want.Services {
 		if d.byName[want.Services[i].Name] != nil {
@@ -166,20 +167,13 @@ func (d *difference) settleVIPs(want State) {
 		case d.kept[entry.Service]:
 			d.vips[vip] = entry
 		case stuck[vip] && now != nil:
-			d.point(vip, now)
+			d.vips[vip] = now.vipEntry(vip.Protocol)
 		}
 	}
 	for _, p := range d.plans {
 		for _, vip := range p.want.VIPs {
-			d.point(vip, p)
+			d.vips[vip] = p.vipEntry(vip.Protocol)
 		}
-	}
-}
-
-func (d *difference) point(vip VIP, p *plan) {
-	d.vips[vip] = p.vipEntry(vip.Protocol)
-	if d.have.VIPs[vip] != p.vipEntry(vip.Protocol) {
-		p.gains = true
 	}
 }
 

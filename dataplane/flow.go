@@ -56,27 +56,74 @@ func (f Flow) Expired(second uint32) bool {
 
 // Census is what a look through the flow table finds.
 type Census struct {
-	Flows     int            // remembered and not expired
-	ByBackend map[uint32]int // the same, by index
+	Flows     int            // remembered: of a living backend and not expired
+	ByBackend map[uint32]int // those not expired, of dead backends too, by index
 	Cleared   int            // entries that were freed
 }
 
 // Sweep frees the entries of expired flows, before the circle of seconds makes
-// them look young again, and those that name a backend which is not alive.
+// them look young again, and those that name a backend which is not alive. It
+// frees only what it has seen: the program may put another flow there meanwhile.
 func (m Flows) Sweep(second uint32, alive func(uint32) bool) Census {
-	census := Census{ByBackend: make(map[uint32]int)}
+	census := Census{}
+	var found tallies
 	for i := range m {
 		word := atomic.LoadUint64(&m[i])
 		if word == 0 {
 			continue
 		}
-		flow := Flow(word)
-		if !flow.Expired(second) && alive(flow.Backend()) {
+		flow, of := Flow(word), (*tally)(nil)
+		if !flow.Expired(second) {
+			of = found.add(flow.Backend(), alive)
+		}
+		if of != nil && of.alive {
 			census.Flows++
-			census.ByBackend[flow.Backend()]++
 		} else if atomic.CompareAndSwapUint64(&m[i], word, 0) {
 			census.Cleared++
 		}
 	}
+	census.ByBackend = found.byBackend()
 	return census
+}
+
+// tallies are counts by index, in an array and not in a map because there are
+// millions of flows.
+type tallies []tally
+
+type tally struct {
+	flows int
+	alive bool // asked once
+}
+
+func (t *tallies) add(index uint32, alive func(uint32) bool) *tally {
+	if int(index) >= len(*t) {
+		*t = append(*t, make(tallies, int(index)+1-len(*t))...)
+	}
+	of := &(*t)[index]
+	if of.flows == 0 {
+		of.alive = alive(index)
+	}
+	of.flows++
+	return of
+}
+
+func (t tallies) byBackend() map[uint32]int {
+	counts := make(map[uint32]int)
+	for index, of := range t {
+		if of.flows > 0 {
+			counts[uint32(index)] = of.flows
+		}
+	}
+	return counts
+}
+
+// named tells for each index whether a flow names it, even one that has expired.
+func (m Flows) named() []bool {
+	named := make([]bool, MaxBackends)
+	for i := range m {
+		if word := atomic.LoadUint64(&m[i]); word != 0 {
+			named[Flow(word).Backend()] = true
+		}
+	}
+	return named
 }

@@ -66,8 +66,10 @@ func (c Condition) Next(protocol Protocol, owner, next uint32, now Moment) Condi
 
 // Tick is the condition after time has passed.
 func (c Condition) Tick(now Moment) Condition {
-	// As signed: the program may have noted a later second than this one.
-	if c.Phase == Settled || int32(now.Second-c.Second) < int32(now.IdleSeconds) {
+	// A flow lives until its timeout is over, and seconds are cut off: so more
+	// than the timeout has to pass. As signed, since the program may have noted
+	// a later second than this one.
+	if c.Phase == Settled || int32(now.Second-c.Second) <= int32(now.IdleSeconds) {
 		return c
 	}
 	if c.Phase == Learning {

@@ -13,11 +13,15 @@ type plan struct {
 	entry ServiceEntry // as it will be
 	held  ServiceEntry // as it is; without a fingerprint if new
 	isNew bool
-	gains bool // a VIP that leads elsewhere, or to other slots of its own, now
-	puts  []PutBackend
-	gone  []uint32    // indexes of backends that it has no more
-	slots []SlotOwner // those that change
-	phases
+	// hasNewcomers says that a backend was not there, though it may be known.
+	hasNewcomers bool
+	puts         []PutBackend
+	gone         []uint32    // indexes of backends that it has no more
+	slots        []SlotOwner // those that change
+
+	indexes     []uint32        // of the wanted backends
+	living      map[uint32]bool // the same
+	transitions []transition    // of the lanes that VIPs led or lead to
 }
 
 func (p *plan) vipEntry(protocol Protocol) VIPEntry {
@@ -26,7 +30,6 @@ func (p *plan) vipEntry(protocol Protocol) VIPEntry {
 		FirstSlot:      p.entry.FirstSlot,
 		SlotCount:      p.entry.SlotCount,
 		IdleSeconds:    p.want.idleSeconds(protocol),
-		Unsettled:      p.unsettled[protocol],
 		TrackAlways:    p.want.Tracking == TrackAlways,
 		AffinityClient: p.want.AffinityClient,
 	}
@@ -47,7 +50,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	if vips > d.room.vips {
 		return fmt.Sprintf("there is no room for %d more VIPs, only for %d", vips, d.room.vips)
 	}
-	indexes, added := d.match(p)
+	added := d.match(p)
 	if added > d.room.backendsLeft {
 		return fmt.Sprintf("there is no room for %d more backends, only for %d", added, d.room.backendsLeft)
 	}
@@ -56,14 +59,13 @@ func (d *difference) fit(s *Service) (problem string) {
 	if p.isNew {
 		d.room.open(p.id, p.entry.FirstSlot, p.entry.SlotCount)
 	}
-	d.addBackends(p, indexes)
+	d.addBackends(p)
 	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
 	// A backend that came or went without the fingerprint's knowledge means
 	// that someone else wrote to the tables.
-	if p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0 {
-		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, indexes))
+	if p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0 {
+		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, p.indexes))
 	}
-	d.changePhases(p, indexes)
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""
@@ -95,23 +97,23 @@ func (d *difference) locate(p *plan) (problem string) {
 
 // match finds the index of each backend, NoBackend for those to be added. It
 // notes which entries change and which indexes are needed no more.
-func (d *difference) match(p *plan) (indexes []uint32, added int) {
+func (d *difference) match(p *plan) (added int) {
 	held := d.backends(p.want.Name)
-	indexes = make([]uint32, len(p.want.Backends))
+	p.indexes = make([]uint32, len(p.want.Backends))
 	// Mostly nothing has changed, and then the backends are in the order in
 	// which they were given their indexes.
 	for i := range p.want.Backends {
 		if i >= len(held) || !d.keepBackend(p, i, held[i]) {
 			p.puts = nil
-			return d.matchByID(p, held, indexes)
+			return d.matchByID(p, held)
 		}
-		indexes[i] = held[i]
+		p.indexes[i] = held[i]
 	}
-	p.gone = held[len(indexes):]
-	return indexes, 0
+	p.gone = held[len(p.indexes):]
+	return 0
 }
 
-func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, added int) {
+func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 	indexOf := make(map[ID]uint32, len(held))
 	for _, index := range held {
 		id := d.entryOf[index].ID
@@ -124,21 +126,23 @@ func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, add
 	for i := range p.want.Backends {
 		id := p.want.Backends[i].ID
 		index, known := indexOf[id]
-		if !known {
-			indexes[i] = NoBackend
-			added++
-			continue
+		if known {
+			d.keepBackend(p, i, index)
+			delete(indexOf, id)
+		} else {
+			p.hasNewcomers = true
+			if index = d.revive(p, i); index == NoBackend {
+				added++
+			}
 		}
-		indexes[i] = index
-		d.keepBackend(p, i, index)
-		delete(indexOf, id)
+		p.indexes[i] = index
 	}
 	for _, index := range held {
 		if id := d.entryOf[index].ID; indexOf[id] == index {
 			p.gone = append(p.gone, index)
 		}
 	}
-	return indexes, added
+	return added
 }
 
 // keepBackend gives a wanted backend the index if it is its own, and notes
@@ -159,20 +163,38 @@ func (p *plan) backendEntry(i int) BackendEntry {
 	return BackendEntry{Service: p.id, ID: b.ID, Forward: b.Forward, Hop: b.Hop}
 }
 
+// revive gives a backend that comes back the index it had, unless a flow still
+// names that: since the backend died, the flow has gone on elsewhere. A new
+// service may have the id of one that is gone, but not its backends.
+func (d *difference) revive(p *plan, i int) (index uint32) {
+	entry := p.backendEntry(i)
+	index, known := d.dead[tombOf(entry)]
+	if p.isNew || !known || d.isNamed(index) {
+		return NoBackend
+	}
+	p.puts = append(p.puts, PutBackend{Index: index, Entry: entry})
+	return index
+}
+
 // addBackends gives indexes to the backends that have none.
-func (d *difference) addBackends(p *plan, indexes []uint32) {
-	for i, index := range indexes {
+func (d *difference) addBackends(p *plan) {
+	for i, index := range p.indexes {
 		if index == NoBackend {
-			entry := p.backendEntry(i)
-			revived, wasHere := d.dead[tombOf(entry)]
-			if wasHere {
-				indexes[i] = revived
-			} else {
-				indexes[i] = d.room.backend()
-			}
-			p.puts = append(p.puts, PutBackend{Index: indexes[i], Entry: entry, New: !wasHere})
+			p.indexes[i] = d.room.backend()
+			p.puts = append(p.puts, PutBackend{Index: p.indexes[i], Entry: p.backendEntry(i), New: true})
 		}
 	}
+}
+
+// alive tells whether an index will be that of a backend of the service.
+func (p *plan) alive(index uint32) bool {
+	if p.living == nil {
+		p.living = make(map[uint32]bool, len(p.indexes))
+		for _, living := range p.indexes {
+			p.living[living] = true
+		}
+	}
+	return p.living[index]
 }
 
 // build returns the owner of each slot of a service.

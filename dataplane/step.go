@@ -104,8 +104,12 @@ func (s PutConditions) String() string {
 }
 
 func (s PutVIP) String() string {
-	return fmt.Sprintf("point %s at the %d slots from %d of service %d",
-		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service)
+	phases := ""
+	if s.Entry.Unsettled {
+		phases = ", minding their phases"
+	}
+	return fmt.Sprintf("point %s at the %d slots from %d of service %d%s",
+		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service, phases)
 }
 
 func (s DeleteVIP) String() string { return fmt.Sprintf("hand %s back to the host", s.VIP) }

@@ -84,6 +84,11 @@ type VIPEntry struct {
 	AffinityClient bool
 }
 
+// sameTable tells whether two entries lead to the same slots.
+func (e VIPEntry) sameTable(other VIPEntry) bool {
+	return e.Service == other.Service && e.FirstSlot == other.FirstSlot && e.SlotCount == other.SlotCount
+}
+
 // BackendEntry is one backend of one service.
 type BackendEntry struct {
 	Service uint32

@@ -1,129 +1,133 @@
 package dataplane
 
-// phases is what a plan changes in the conditions of its slots.
-type phases struct {
-	unsettled map[Protocol]bool // whether the program has to look at conditions, after the plan
-	entering  []SlotCondition   // into Moving and Learning: written before the owners
-	leaving   []SlotCondition   // into Settling and Settled: written after the owners
+// lane is the slots of a service as packets of one protocol see them.
+type lane struct {
+	service  uint32
+	protocol Protocol
 }
 
-var protocols = []Protocol{TCP, UDP}
-
-// motion is what the VIPs of a service say, by protocol.
-type motion struct{ led, unsettled map[Protocol]bool }
-
-// motionOf goes through the held VIPs once, for all services.
-func motionOf(have *Tables) map[uint32]motion {
-	motions := make(map[uint32]motion, len(have.Services))
-	for vip, entry := range have.VIPs {
-		m, known := motions[entry.Service]
-		if !known {
-			m = motion{led: make(map[Protocol]bool), unsettled: make(map[Protocol]bool)}
-			motions[entry.Service] = m
-		}
-		m.led[vip.Protocol] = true
-		if entry.Unsettled {
-			m.unsettled[vip.Protocol] = true
-		}
+// lanesOf returns the lanes that VIPs lead to, and for each whether the program
+// looks at its conditions.
+func lanesOf(vips map[VIP]VIPEntry) map[lane]bool {
+	lanes := make(map[lane]bool, len(vips))
+	for vip, entry := range vips {
+		at := lane{entry.Service, vip.Protocol}
+		lanes[at] = lanes[at] || entry.Unsettled
 	}
-	return motions
+	return lanes
 }
 
-// changePhases asks the policy of slots for the next condition of every slot
-// that may have one: those whose owner changes, and all those not settled if a
-// backend dies, since it may be somebody's fallback.
-func (d *difference) changePhases(p *plan, indexes []uint32) {
-	p.unsettled = make(map[Protocol]bool)
-	if p.isNew {
-		return // free slots are settled
-	}
-	alive := make(map[uint32]bool, len(indexes))
-	for _, index := range indexes {
-		alive[index] = true
-	}
-	now := Moment{Second: d.second, Alive: func(index uint32) bool { return alive[index] }}
-	for _, protocol := range protocols {
-		switch {
-		case !p.leads(protocol):
-		case p.want.Tracking == TrackNever, !d.motions[p.id].led[protocol]:
-			// Nobody minds conditions that no VIP led to: they may be old.
-			d.settleAll(p, protocol)
-		case d.motions[p.id].unsettled[protocol]:
-			p.unsettled[protocol] = true
-			if len(p.slots) > 0 || len(p.gone) > 0 {
-				d.transitAll(p, protocol, now)
+// transition is what a plan changes in the conditions of one lane.
+type transition struct {
+	lane
+	unsettled bool            // the program has to look at conditions from now on
+	entering  []SlotCondition // into Moving and Learning: written before the owners
+	leaving   []SlotCondition // into Settling and Settled: written after the owners
+}
+
+// changePhases decides which slots get other conditions, and from that which
+// VIPs are marked as unsettled. Only Settle takes a mark away.
+func (d *difference) changePhases() {
+	before, after := lanesOf(d.have.VIPs), lanesOf(d.vips)
+	for _, p := range d.plans {
+		for _, protocol := range []Protocol{TCP, UDP} {
+			at := lane{p.id, protocol}
+			unsettled, led := before[at]
+			_, leads := after[at]
+			if !led && !leads {
+				continue // nobody looks
 			}
-		default:
-			for _, slot := range p.slots {
-				d.transit(p, protocol, slot, now)
+			t := transition{lane: at, unsettled: unsettled}
+			switch {
+			case !leads || p.isNew || p.want.Tracking == TrackNever:
+				if unsettled || !led {
+					t.leaving = unsettledSlots(d.have, p.entry, protocol)
+				}
+			case !led || unsettled && p.moves():
+				t.visitAll(d, p, led)
+			default: // all that keep their owners keep their conditions
+				for _, change := range p.slots {
+					t.visit(d, p, change)
+				}
 			}
+			d.unsettled[at] = t.unsettled
+			p.transitions = append(p.transitions, t)
+		}
+	}
+	for vip, entry := range d.vips {
+		if !d.kept[entry.Service] {
+			entry.Unsettled = d.unsettled[lane{entry.Service, vip.Protocol}]
+			d.vips[vip] = entry
 		}
 	}
 }
 
-func (p *plan) leads(protocol Protocol) bool {
-	for _, vip := range p.want.VIPs {
-		if vip.Protocol == protocol {
-			return true
-		}
-	}
-	return false
-}
+// moves tells whether a slot may get another owner or lose its fallback.
+func (p *plan) moves() bool { return len(p.slots)+len(p.puts)+len(p.gone) > 0 }
 
-// transitAll looks at every slot; those of p.slots, in order, change owners.
-func (d *difference) transitAll(p *plan, protocol Protocol, now Moment) {
+// visitAll asks the policy about every slot: a backend that dies may be the
+// fallback of any. To a lane where no VIP has led, no slot owes anything; but if
+// someone deleted its VIPs and they come back, some slots are on their way.
+func (t *transition) visitAll(d *difference, p *plan, led bool) {
 	changing := p.slots
 	for slot := p.entry.FirstSlot; slot < p.entry.FirstSlot+p.entry.SlotCount; slot++ {
 		next := SlotOwner{Slot: slot, Owner: d.have.Slots[slot]}
 		if len(changing) > 0 && changing[0].Slot == slot {
 			next, changing = changing[0], changing[1:]
 		}
-		d.transit(p, protocol, next, now)
+		if led || d.have.Conditions.At(slot, t.protocol).Phase != Settled {
+			t.visit(d, p, next)
+		}
 	}
 }
 
-func (d *difference) transit(p *plan, protocol Protocol, next SlotOwner, now Moment) {
-	held := d.have.Conditions.At(next.Slot, protocol)
-	condition := held.Next(protocol, d.have.Slots[next.Slot], next.Owner, now)
-	if condition == held {
-		return
+// visit asks the policy of slots for the next condition of one.
+func (t *transition) visit(d *difference, p *plan, next SlotOwner) {
+	held := d.have.Conditions.At(next.Slot, t.protocol)
+	condition := held.Next(t.protocol, d.have.Slots[next.Slot], next.Owner, Moment{Second: d.second, Alive: p.alive})
+	if condition.Phase != Settled {
+		t.unsettled = true
 	}
-	p.unsettled[protocol] = true
-	change := SlotCondition{next.Slot, protocol, condition}
-	if condition.hasFallback() {
-		p.entering = append(p.entering, change)
-	} else {
-		p.leaving = append(p.leaving, change)
+	change := SlotCondition{next.Slot, t.protocol, condition}
+	switch {
+	case condition == held:
+	case condition.hasFallback():
+		t.entering = append(t.entering, change)
+	default:
+		t.leaving = append(t.leaving, change)
 	}
-}
-
-func (d *difference) settleAll(p *plan, protocol Protocol) {
-	p.leaving = append(p.leaving, d.unsettledSlots(p.entry, protocol)...)
 }
 
 // unsettledSlots returns the slots of a service that are not settled, settled.
-func (d *difference) unsettledSlots(entry ServiceEntry, protocol Protocol) []SlotCondition {
+func unsettledSlots(have *Tables, entry ServiceEntry, protocol Protocol) []SlotCondition {
 	var changes []SlotCondition
-	end := min(uint64(entry.FirstSlot)+uint64(entry.SlotCount), uint64(len(d.have.Slots)))
-	for slot := uint64(entry.FirstSlot); slot < end; slot++ {
-		if d.have.Conditions.At(uint32(slot), protocol) != (Condition{}) {
-			changes = append(changes, SlotCondition{uint32(slot), protocol, Condition{}})
+	first, end := entry.within(have)
+	for slot := first; slot < end; slot++ {
+		if have.Conditions.At(slot, protocol) != (Condition{}) {
+			changes = append(changes, SlotCondition{slot, protocol, Condition{}})
 		}
 	}
 	return changes
 }
 
-// appendMarks lets the program look at the conditions of services whose slots
-// are about to leave Settled.
+// within returns the first slot of a service and the one after the last, as far
+// as they exist.
+func (e ServiceEntry) within(have *Tables) (first, end uint32) {
+	last := min(uint64(e.FirstSlot)+uint64(e.SlotCount), uint64(len(have.Slots)))
+	return min(e.FirstSlot, uint32(last)), uint32(last)
+}
+
+// appendMarks lets the program look at the conditions of lanes whose slots are
+// about to leave Settled, for VIPs that are about to leave the lane, too.
 func (d *difference) appendMarks(steps []Step) []Step {
-	for _, vip := range sortedVIPs(d.have.VIPs) {
-		held, final := d.have.VIPs[vip], d.vips[vip]
-		if held.Unsettled || !final.Unsettled || held.Service != final.Service {
-			continue
+	for vip, entry := range d.have.VIPs {
+		if !entry.Unsettled && d.unsettled[lane{entry.Service, vip.Protocol}] {
+			entry.Unsettled = true
+			d.marked[vip] = entry
 		}
-		held.Unsettled = true
-		steps = append(steps, PutVIP{vip, held})
-		d.marked[vip] = held
+	}
+	for _, vip := range sortedVIPs(d.marked) {
+		steps = append(steps, PutVIP{vip, d.marked[vip]})
 	}
 	return steps
 }
