@@ -157,7 +157,7 @@ func summarize(said *ServiceReport, waiting string) {
 		switch b.State {
 		case BackendUp:
 			said.Up++
-		case BackendDrain, BackendDrained:
+		case BackendDrain, BackendDrained, BackendUnknown: // on purpose, and for a moment
 		default:
 			missing++
 		}
