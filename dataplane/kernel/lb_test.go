@@ -225,6 +225,27 @@ func TestPrivilegedCountersSayPacketsBytesAndNewFlows(t *testing.T) {
 	}
 }
 
+func TestPrivilegedForwardedPacketsStayCountedWhenTheirBackendGoes(t *testing.T) {
+	h := newHarness(t)
+	web := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+	h.want(web)
+	index, _ := onlyBackend(t, h)
+	for range 3 {
+		h.send(flow{protocol: dataplane.TCP}.frame(t))
+	}
+	h.want()
+	h.apply(dataplane.DeleteBackend{Index: index})
+	h.want(web)
+	h.send(flow{protocol: dataplane.TCP}.frame(t))
+	counters, err := h.plane.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := counters.Outcomes["FORWARD"]; got != 4 {
+		t.Errorf("%d packets were forwarded, want 4", got)
+	}
+}
+
 func TestPrivilegedTheHashSpreadsFlowsEvenlyAndAlwaysAlike(t *testing.T) {
 	h := newHarness(t)
 	var backends []dataplane.Backend

@@ -89,9 +89,7 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 		return sum
 	}
 	for number, name := range d.outcomes {
-		if lbOutcome(number) != lbOutcomeFORWARD { // counted with the backends
-			counters.Outcomes[name] = read(d.objects.Outcomes, uint32(number))
-		}
+		counters.Outcomes[name] = read(d.objects.Outcomes, uint32(number))
 	}
 	counters.Flows = dataplane.FlowCounters{
 		Inserted: read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_INSERTED)),
@@ -110,6 +108,7 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 			sum.NewFlows += n.NewFlows
 		}
 		counters.Backends[index] = sum
+		counters.Outcomes[d.outcomes[lbOutcomeFORWARD]] += sum.Packets
 	}))
 	return counters, errors.Join(failures...)
 }

@@ -20,7 +20,7 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 	case dataplane.PutBackend:
 		return d.putBackend(s)
 	case dataplane.DeleteBackend:
-		return d.objects.Backends.Put(s.Index, lbBackend{})
+		return d.deleteBackend(s.Index)
 	case dataplane.PutService:
 		return d.putService(s)
 	case dataplane.DeleteService:
@@ -43,15 +43,41 @@ func (d *DataPlane) putBackend(s dataplane.PutBackend) error {
 		return err
 	}
 	if s.New {
-		cpus, err := ebpf.PossibleCPU()
-		if err != nil {
-			return fmt.Errorf("counting CPUs: %w", err)
-		}
-		if err := d.objects.BackendCounters.Put(s.Index, make([]lbBackendCount, cpus)); err != nil {
-			return fmt.Errorf("zeroing the counters of backend %s: %w", s.Entry.ID, err)
+		if err := d.retireCounters(s.Index); err != nil {
+			return err
 		}
 	}
 	return d.objects.Backends.Put(s.Index, entry)
+}
+
+func (d *DataPlane) deleteBackend(index uint32) error {
+	if err := d.objects.Backends.Put(index, lbBackend{}); err != nil {
+		return err
+	}
+	return d.retireCounters(index)
+}
+
+// retireCounters zeroes the counters of an index that no packet uses, and adds
+// its packets to those forwarded to backends that are gone.
+func (d *DataPlane) retireCounters(index uint32) error {
+	var counts []lbBackendCount
+	if err := d.objects.BackendCounters.Lookup(index, &counts); err != nil {
+		return fmt.Errorf("reading the counters of backend %d: %w", index, err)
+	}
+	var gone []uint64
+	if err := d.objects.Outcomes.Lookup(lbOutcomeFORWARD, &gone); err != nil {
+		return fmt.Errorf("reading the packets of former backends: %w", err)
+	}
+	for cpu := range counts {
+		gone[cpu] += counts[cpu].Packets
+	}
+	if err := d.objects.Outcomes.Put(lbOutcomeFORWARD, gone); err != nil {
+		return fmt.Errorf("adding to the packets of former backends: %w", err)
+	}
+	if err := d.objects.BackendCounters.Put(index, make([]lbBackendCount, len(counts))); err != nil {
+		return fmt.Errorf("zeroing the counters of backend %d: %w", index, err)
+	}
+	return nil
 }
 
 func (d *DataPlane) putService(s dataplane.PutService) error {
