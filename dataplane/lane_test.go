@@ -12,9 +12,10 @@ var protocols = []Protocol{TCP, UDP}
 // insane says which condition breaks a rule that holds after any step.
 func insane(now *Tables) string {
 	for slot := range now.Slots {
-		for protocol, foreign := range map[Protocol]Phase{TCP: Learning, UDP: Moving} {
+		for _, protocol := range protocols {
 			c := now.Conditions.At(uint32(slot), protocol)
-			if c.Phase == foreign || c.Fallback != NoBackend && c.Phase != Moving && c.Phase != Learning {
+			foreign := protocol == TCP && c.Phase == Learning || protocol == UDP && c.Phase == Moving
+			if foreign || c.Fallback != NoBackend && c.Phase != Moving && c.Phase != Learning {
 				return fmt.Sprintf("slot %d is %+v for %s", slot, c, protocol)
 			}
 		}

@@ -2,7 +2,6 @@ package dataplane_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 
 	. "github.com/pointsman/pointsman/dataplane"
@@ -19,7 +18,7 @@ func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	checkHeld(t, old, next, want, problems)
 	checkCompleteLanes(t, old, next, want, problems)
 	for n := 0; n <= len(steps); n++ {
-		for _, now := range []*Tables{replay(old, steps[:n]), replay(old, halfway(steps, n))} {
+		for _, now := range interrupted(old, steps, n) {
 			for _, wrong := range []string{astray(old, now, next), insane(now), forgetful(old, now, next, want), reused(old, now)} {
 				if wrong != "" {
 					t.Fatalf("after %d of these steps %s\n%s", n, wrong, listed(steps))
@@ -31,20 +30,22 @@ func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	}
 }
 
-// halfway is the steps before the nth and, if that goes slot by slot, half of it.
-func halfway(steps []Step, n int) []Step {
+// interrupted returns what is held if the steps are cut short after n of them, or
+// in the middle of the next, if that goes slot by slot.
+func interrupted(old *Tables, steps []Step, n int) []*Tables {
+	after := replay(old, steps[:n])
 	if n == len(steps) {
-		return steps
+		return []*Tables{after}
 	}
-	switch s := steps[n].(type) {
+	switch next := steps[n].(type) {
 	case PutSlots:
-		s.Owners = s.Owners[:len(s.Owners)/2]
-		return append(slices.Clone(steps[:n]), s)
+		next.Owners = next.Owners[:len(next.Owners)/2]
+		return []*Tables{after, replay(after, []Step{next})}
 	case PutConditions:
-		s.Changes = s.Changes[:len(s.Changes)/2]
-		return append(slices.Clone(steps[:n]), s)
+		next.Changes = next.Changes[:len(next.Changes)/2]
+		return []*Tables{after, replay(after, []Step{next})}
 	}
-	return steps[:n]
+	return []*Tables{after}
 }
 
 // checkCompletes wants one Diff to do all that is to be done.

@@ -8,7 +8,7 @@ import (
 
 func TestEveryPrefixOfEveryDiffLeavesPacketsSane(t *testing.T) {
 	draw := fromSeed(t)
-	for range 60 {
+	for range 40 {
 		walk(t, draw, 8)
 	}
 }

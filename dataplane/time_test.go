@@ -60,7 +60,7 @@ func (w *world) settle(t *testing.T) {
 	steps := Settle(old, w.second)
 	w.have = replay(old, steps)
 	for n := 0; n <= len(steps); n++ {
-		for _, now := range []*Tables{replay(old, steps[:n]), replay(old, halfway(steps, n))} {
+		for _, now := range interrupted(old, steps, n) {
 			for _, wrong := range []string{insane(now), astray(old, now, w.have)} {
 				if wrong != "" {
 					t.Fatalf("after %d of these steps of time %s\n%s", n, wrong, listed(steps))
