@@ -42,6 +42,7 @@ struct seeker {
 	__u32 idle_seconds;
 	__u8 new_flow;		/* 1 for a TCP SYN */
 	__u8 track_always;
+	__u8 unlearned;		/* set to 1 where LEARNING could not remember the flow */
 };
 
 static __always_inline struct condition *find_condition(__u32 slot, __u8 protocol)
@@ -65,10 +66,13 @@ static __always_inline __u32 recall_living(const struct seeker *seeker)
 	return backend && backend->ifindex ? index : 0;
 }
 
+/* Not for longer than any silent flow: an entry must not outlive the phase of its slot. */
 static __always_inline int remember_new(const struct seeker *seeker, __u32 index)
 {
+	__u32 seconds = seeker->idle_seconds < SYN_ONLY_SECONDS ? seeker->idle_seconds : SYN_ONLY_SECONDS;
+
 	return remember(seeker->hash, seeker->now,
-			make_flow(seeker->hash, index, SYN_ONLY, seeker->now + SYN_ONLY_SECONDS));
+			make_flow(seeker->hash, index, SYN_ONLY, seeker->now + seconds));
 }
 
 static __always_inline int remember_old(const struct seeker *seeker, __u32 index)
@@ -92,7 +96,7 @@ static __noinline __u32 place_new_flow(const struct seeker *seeker, enum phase p
 }
 
 /* Any other packet. */
-static __noinline __u32 place_old_flow(const struct seeker *seeker, enum phase phase, __u32 fallback)
+static __noinline __u32 place_old_flow(struct seeker *seeker, enum phase phase, __u32 fallback)
 {
 	__u32 remembered = recall_living(seeker);
 	__u32 otherwise = phase == MOVING || phase == LEARNING ? fallback : seeker->owner;
@@ -100,7 +104,7 @@ static __noinline __u32 place_old_flow(const struct seeker *seeker, enum phase p
 	if (remembered)
 		return remembered;
 	if (otherwise && (phase == LEARNING || seeker->track_always))
-		remember_old(seeker, otherwise);
+		seeker->unlearned = !remember_old(seeker, otherwise);
 	return otherwise;
 }
 
@@ -110,6 +114,7 @@ static __noinline __u32 choose(struct seeker *seeker, __u32 slot, __u8 protocol)
 	struct condition *condition = find_condition(slot, protocol);
 	__u32 word, fallback, chosen;
 	enum phase phase;
+	int note;
 
 	if (!condition)
 		return seeker->owner;
@@ -121,8 +126,9 @@ static __noinline __u32 choose(struct seeker *seeker, __u32 slot, __u8 protocol)
 
 	seeker->now = now_seconds();
 	chosen = seeker->new_flow ? place_new_flow(seeker, phase, fallback) : place_old_flow(seeker, phase, fallback);
-	/* In LEARNING the second is the control plane's, and no packet goes to the owner anyway. */
-	if (chosen != seeker->owner && phase != LEARNING && condition->second != seeker->now)
+	/* LEARNING begins anew with each flow that could not be remembered: SETTLING would break it. */
+	note = phase == LEARNING ? seeker->unlearned : chosen != seeker->owner;
+	if (note && condition->second != seeker->now)
 		condition->second = seeker->now;
 	return chosen;
 }

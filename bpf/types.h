@@ -91,7 +91,8 @@ struct condition {
 	/*
 	 * In MOVING and SETTLING the second of the last packet that went to
 	 * another backend than the owner, written here; in LEARNING the second
-	 * when that began, written by the control plane.
+	 * when that began, written by the control plane, or later that of the last
+	 * flow that could not be remembered, written here.
 	 */
 	__u32 second;
 };

@@ -28,7 +28,7 @@ func (p Phase) String() string {
 // Condition is what a slot goes through for one protocol. The zero Condition
 // is settled. Second is of the monotonic clock: in Moving and Settling that of
 // the last packet that went to another backend than the owner, in Learning that
-// when it began.
+// when it began, or of the last flow that could not be remembered.
 type Condition struct {
 	Phase    Phase
 	Fallback uint32 // NoBackend unless Moving or Learning

@@ -94,6 +94,12 @@ func (t *transition) visit(d *difference, p *plan, next SlotOwner) {
 	case condition.hasFallback():
 		t.entering = append(t.entering, change)
 	default:
+		if held.Phase == Moving && d.have.Slots[next.Slot] != next.Owner {
+			// Packets to the owner so far were not noted. Cut short once it is
+			// another, the slot must not settle by an old note.
+			held.Second = d.second
+			t.entering = append(t.entering, SlotCondition{next.Slot, t.protocol, held})
+		}
 		t.leaving = append(t.leaving, change)
 	}
 }

@@ -57,14 +57,18 @@ func (b *Balancer) choose(p Packet, vip dataplane.VIPEntry, second uint32) uint3
 	if condition.Phase == dataplane.Settled && !vip.TrackAlways {
 		return owner
 	}
-	s := seeker{b.bucket(p, second), condition, owner, vip}
-	chosen := uint32(0)
+	s := seeker{bucket: b.bucket(p, second), Condition: condition, owner: owner, vip: vip}
+	var chosen uint32
 	if p.SYN {
 		chosen = s.placeNewFlow()
 	} else {
-		chosen = b.placeOldFlow(s)
+		chosen = b.placeOldFlow(&s)
 	}
-	if condition.Phase != dataplane.Learning && chosen != owner {
+	worthNoting := chosen != owner
+	if condition.Phase == dataplane.Learning {
+		worthNoting = s.unlearned
+	}
+	if worthNoting {
 		condition.Second = second
 		b.tables.Conditions.Put(slot, p.VIP.Protocol, condition)
 	}
@@ -75,12 +79,18 @@ func (b *Balancer) choose(p Packet, vip dataplane.VIPEntry, second uint32) uint3
 type seeker struct {
 	bucket
 	dataplane.Condition
-	owner uint32
-	vip   dataplane.VIPEntry
+	owner     uint32
+	vip       dataplane.VIPEntry
+	unlearned bool // in Learning, the flow could not be remembered
 }
 
-// synOnlySeconds is how long a flow is remembered of which only the SYN was seen.
+// synOnlySeconds is how long a flow is remembered of which only the SYN was
+// seen; not longer than any silent flow, or it would outlive its slot's phase.
 const synOnlySeconds = 8
+
+func (s *seeker) rememberNew() bool {
+	return s.remember(s.owner, true, min(synOnlySeconds, s.vip.IdleSeconds))
+}
 
 // placeNewFlow obeys the law: a new flow may go to the new owner only if it can
 // be remembered; otherwise it goes where a forgotten flow would go.
@@ -89,12 +99,12 @@ func (s *seeker) placeNewFlow() uint32 {
 	case s.owner == dataplane.NoBackend:
 		return dataplane.NoBackend
 	case s.Phase == dataplane.Moving:
-		if s.remember(s.owner, true, synOnlySeconds) {
+		if s.rememberNew() {
 			return s.owner
 		}
 		return s.Fallback
 	case s.vip.TrackAlways:
-		s.remember(s.owner, true, synOnlySeconds)
+		s.rememberNew()
 	default:
 		s.forget()
 	}
@@ -103,7 +113,7 @@ func (s *seeker) placeNewFlow() uint32 {
 
 // placeOldFlow sends a flow to the backend that is remembered, if it lives, or
 // else to that of forgotten flows.
-func (b *Balancer) placeOldFlow(s seeker) uint32 {
+func (b *Balancer) placeOldFlow(s *seeker) uint32 {
 	if remembered, known := s.recall(s.vip.IdleSeconds); known && b.alive(remembered) {
 		return remembered
 	}
@@ -112,7 +122,7 @@ func (b *Balancer) placeOldFlow(s seeker) uint32 {
 		otherwise = s.Fallback
 	}
 	if otherwise != dataplane.NoBackend && (s.Phase == dataplane.Learning || s.vip.TrackAlways) {
-		s.remember(otherwise, false, s.vip.IdleSeconds)
+		s.unlearned = !s.remember(otherwise, false, s.vip.IdleSeconds)
 	}
 	return otherwise
 }
