@@ -5,6 +5,7 @@ package traffic
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -157,14 +158,24 @@ func exchange(conn net.Conn, question string) (string, error) {
 	if _, err := io.WriteString(conn, question); err != nil {
 		return "", err
 	}
+	return answer(conn, question)
+}
+
+// errLate is of an answer to another question. There is a name beside it.
+var errLate = errors.New("the answer is to another question")
+
+func answer(conn net.Conn, question string) (string, error) {
 	answer := make([]byte, 2048)
 	n, err := conn.Read(answer)
 	if err != nil {
 		return "", err
 	}
 	name, echo, found := strings.Cut(string(answer[:n]), " ")
-	if !found || echo != question {
+	switch {
+	case !found:
 		return "", fmt.Errorf("asked %q, got %q", question, answer[:n])
+	case echo != question:
+		return name, fmt.Errorf("asked %q, got %q: %w", question, answer[:n], errLate)
 	}
 	return name, nil
 }
