@@ -24,6 +24,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	}
 	d.follow()
 	d.want, d.report = desired.Merge(d.input(looked))
+	d.want.Second, d.decided = d.second(), true
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.want)
 	if len(steps) == 0 && d.writing.failures > 0 {
@@ -42,19 +43,29 @@ func (d *daemon) reconcile(arrived time.Time) {
 // write carries the steps out, and remembers when to try again if it cannot.
 func (d *daemon) write(steps []dataplane.Step) error {
 	began := time.Now()
-	err := dataplane.Apply(d.tables, steps, d.plane)
-	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
-	if err != nil {
-		d.tables = nil
-		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+	if err := d.carryOut(steps); err != nil {
 		return err
 	}
+	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began)}
 	if d.writing.failures > 0 {
 		d.log.Info("the tables are written again")
 	}
 	d.writing.succeeded()
+	return nil
+}
+
+// carryOut makes steps true, and looks at what they touched.
+func (d *daemon) carryOut(steps []dataplane.Step) error {
+	began := time.Now()
+	if err := dataplane.Apply(d.tables, steps, d.plane); err != nil {
+		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
+		d.tables = nil
+		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+		return err
+	}
 	d.placed = maps.Clone(d.placed)
-	d.placed.count(d.tables, steps)
+	d.placed.count(d.tables, touched(d.tables, steps))
+	d.settling.notice(d.tables)
 	return nil
 }
 
@@ -68,9 +79,7 @@ func (d *daemon) readAgain() bool {
 		d.log.Error("the tables cannot be read", "reason", err, "retry_in", d.writing.failed())
 		return false
 	}
-	d.tables = tables
-	d.placed = placements{}
-	d.placed.count(tables, nil)
+	d.hold(tables)
 	return true
 }
 
@@ -98,10 +107,11 @@ func (d *daemon) follow() {
 // facts are what is known without asking the prober and the next hops.
 func (d *daemon) facts() desired.Input {
 	in := desired.Input{
-		Services: d.services,
-		VIPPools: d.loaded.file.VIPPools,
-		Views:    map[string]desired.View{},
-		Before:   d.report,
+		Services:  d.services,
+		VIPPools:  d.loaded.file.VIPPools,
+		Views:     map[string]desired.View{},
+		Overrides: d.overrides.list(),
+		Before:    d.report,
 	}
 	for _, s := range d.loaded.file.Services {
 		if s.Consul == nil {

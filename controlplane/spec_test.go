@@ -77,11 +77,13 @@ type stage struct {
 	daemon    *daemon
 	gone      atomic.Value // the name of the interface that vanished
 	log       bytes.Buffer
+	raised    time.Time
+	state     string // the folder of what daemons leave to one another
 	end       func()
 }
 
 func play(t *testing.T, story *txtar.Archive) {
-	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}}
+	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}, raised: time.Now(), state: t.TempDir()}
 	s.plane.AddInterface("eth0", fake.Interface{Index: 2})
 	s.plane.AddInterface("eth1", fake.Interface{Index: 3, Mode: "generic", Reason: "the driver refuses native mode"})
 	defer func() { s.end() }()
@@ -168,6 +170,10 @@ func (s *stage) start(data []byte) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	overrides, err := openOverrides(s.state)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{ReplaceAttr: untimed}))
 	s.prober, s.hops = &fakeProber{}, &fakeHops{}
 	s.discovery = newDiscovery(nil, nil, log)
@@ -176,6 +182,8 @@ func (s *stage) start(data []byte) {
 		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
 		moved:         func(name string, _ uint32) bool { return s.gone.Load() == name },
 		consulAddress: s.discovery.Address,
+		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
+		overrides:     overrides,
 	}
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
 		s.t.Fatal(err)

@@ -20,6 +20,8 @@ func (d *daemon) Status() api.Status {
 		Consul:     p.consul(d.consulAddress()),
 		Interfaces: p.interfaces(),
 		Outcomes:   map[string]uint64{},
+		FlowTable:  api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
+		Draining:   p.draining(),
 	}
 	if len(status.Warnings) > 0 {
 		status.State = "degraded"
@@ -39,6 +41,9 @@ func (d *daemon) Status() api.Status {
 	}
 	if counters, err := d.plane.Counters(); err == nil {
 		status.Outcomes = outcomes(counters)
+		status.FlowTable.Inserted = counters.Flows.Inserted
+		status.FlowTable.Evicted = counters.Flows.Evicted
+		status.FlowTable.Refused = counters.Flows.Refused
 	} else {
 		d.log.Error("the counters cannot be read", "reason", err)
 	}
