@@ -106,7 +106,9 @@ func checkCompleteLanes(t *testing.T, old, next *Tables, want State, problems []
 	}
 	for _, s := range want.Services {
 		checkServiceLanes(t, next, s)
-		checkRevived(t, old, next, idOf(t, next, s.Name), s)
+		if id := idOf(t, next, s.Name); old.Services[id].Name == s.Name {
+			checkRevived(t, old, next, id, s)
+		}
 	}
 }
 

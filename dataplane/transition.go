@@ -34,12 +34,12 @@ func (d *difference) changePhases() {
 			at := lane{p.id, protocol}
 			unsettled, led := before[at]
 			_, leads := after[at]
-			if !led && !leads {
-				continue // nobody looks
+			if p.isNew || !led && !leads {
+				continue // free slots are settled; and here nobody looks
 			}
 			t := transition{lane: at, unsettled: unsettled}
 			switch {
-			case !leads || p.isNew || p.want.Tracking == TrackNever:
+			case !leads || p.want.Tracking == TrackNever:
 				if unsettled || !led {
 					t.leaving = unsettledSlots(d.have, p.entry, protocol)
 				}
@@ -47,7 +47,7 @@ func (d *difference) changePhases() {
 				t.visitAll(d, p, led)
 			default: // all that keep their owners keep their conditions
 				for _, change := range p.slots {
-					t.visit(d, p, change)
+					t.visit(d, p, d.have.Conditions.At(change.Slot, protocol), change)
 				}
 			}
 			d.unsettled[at] = t.unsettled
@@ -71,19 +71,18 @@ func (p *plan) moves() bool { return len(p.slots)+len(p.puts)+len(p.gone) > 0 }
 func (t *transition) visitAll(d *difference, p *plan, led bool) {
 	changing := p.slots
 	for slot := p.entry.FirstSlot; slot < p.entry.FirstSlot+p.entry.SlotCount; slot++ {
-		next := SlotOwner{Slot: slot, Owner: d.have.Slots[slot]}
-		if len(changing) > 0 && changing[0].Slot == slot {
+		next, changes := SlotOwner{slot, d.have.Slots[slot]}, len(changing) > 0 && changing[0].Slot == slot
+		if changes {
 			next, changing = changing[0], changing[1:]
 		}
-		if led || d.have.Conditions.At(slot, t.protocol).Phase != Settled {
-			t.visit(d, p, next)
+		if held := d.have.Conditions.At(slot, t.protocol); held.Phase != Settled || led && changes {
+			t.visit(d, p, held, next)
 		}
 	}
 }
 
 // visit asks the policy of slots for the next condition of one.
-func (t *transition) visit(d *difference, p *plan, next SlotOwner) {
-	held := d.have.Conditions.At(next.Slot, t.protocol)
+func (t *transition) visit(d *difference, p *plan, held Condition, next SlotOwner) {
 	condition := held.Next(t.protocol, d.have.Slots[next.Slot], next.Owner, Moment{Second: d.second, Alive: p.alive})
 	if condition.Phase != Settled {
 		t.unsettled = true
