@@ -19,11 +19,14 @@ type Plane interface {
 }
 
 // HistoryLimits and HistorySlots are how large a Plane's tables have to be. Any
-// number of flows will do.
+// number of flows will do; HistoryFlows is more than there ever are at once.
 var HistoryLimits = dataplane.Limits{Services: 4, VIPs: 8, Backends: 200}
 
 // HistorySlots is the number of slots of all services together.
-const HistorySlots = 80
+const (
+	HistorySlots = 128
+	HistoryFlows = 4096
+)
 
 // History is a story of packets, changes and time, made up from dice, in which
 // promises have to hold.
@@ -227,6 +230,26 @@ func (s *Seen) Add(other Seen) {
 	for phase, count := range other.Phases {
 		s.Phases[phase] += count
 	}
+}
+
+// Tame says what never happened in histories, "" if all did.
+func (s *Seen) Tame() string {
+	counts := map[string]int{
+		"packet was dropped":             s.Dropped,
+		"change was interrupted":         s.Interrupted,
+		"index was freed":                s.Freed,
+		"flow had to stay where it was":  s.Checked,
+		"law sent to a draining backend": s.ByLaw,
+	}
+	for phase, count := range s.Phases {
+		counts["slot was "+dataplane.Phase(phase).String()] = count
+	}
+	for what, count := range counts {
+		if count == 0 {
+			return what
+		}
+	}
+	return ""
 }
 
 // Shorten leaves dice out as long as something is still so.

@@ -185,7 +185,8 @@ func (p *promises) begin(wish []service, second uint32) {
 		if vip.Protocol == dataplane.UDP {
 			idle = s.IdleUDP
 		}
-		if entry.AffinityClient != s.AffinityClient || idle < entry.IdleSeconds || len(s.VIPs) < len(s.vips) {
+		if entry.AffinityClient != s.AffinityClient || entry.SlotCount != s.Slots ||
+			idle < entry.IdleSeconds || len(s.VIPs) < len(s.vips) {
 			p.doubt(s.Name, second)
 		}
 	}

@@ -190,7 +190,10 @@ func (s *service) leave(place int) string {
 // reconfigure changes what is not about backends.
 func (h *History) reconfigure(s *service, kind int) string {
 	switch kind % 8 {
-	case 0, 1, 2, 3:
+	case 0, 1:
+		s.Slots = pick(&h.dice, slotCounts)
+		return fmt.Sprintf("%s has %d slots", s.Name, s.Slots)
+	case 2, 3:
 		s.Tracking = pick(&h.dice, []dataplane.Tracking{
 			dataplane.TrackAuto, dataplane.TrackAlways, dataplane.TrackAuto, dataplane.TrackNever,
 		})
