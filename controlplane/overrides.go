@@ -108,7 +108,8 @@ func (o *overrides) drop(wish desired.Override) (was desired.Override, known boo
 	if i < 0 {
 		return desired.Override{}, false, nil
 	}
-	return o.all[i], true, o.keep(slices.Delete(slices.Clone(o.all), i, i+1))
+	was = o.all[i]
+	return was, true, o.keep(slices.Delete(slices.Clone(o.all), i, i+1))
 }
 
 func find(all []desired.Override, wish desired.Override) int {

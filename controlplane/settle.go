@@ -50,7 +50,7 @@ func (d *daemon) tick() {
 	steps := dataplane.Settle(d.tables, second)
 	if found, whole := s.pass.look(d.tables, second); whole {
 		d.counted(found)
-		steps = append(steps, s.quarantine.Release(d.tables, found)...)
+		steps = append(steps, s.quarantine.Release(d.tables, s.pass.doubted(d.tables, found))...)
 	}
 	if len(steps) > 0 && d.carryOut(steps) != nil {
 		return
@@ -114,8 +114,7 @@ func (p *pass) begin(tables *dataplane.Tables, vacant map[uint32]bool) {
 }
 
 // look goes through the next chunk, and returns what was found when the last is
-// over. A backend that died meanwhile counts as remembered: the chunks that
-// were looked at before do not prove that no flow names it.
+// over.
 func (p *pass) look(tables *dataplane.Tables, second uint32) (found dataplane.Census, whole bool) {
 	if !p.begun {
 		return dataplane.Census{}, false
@@ -136,13 +135,20 @@ func (p *pass) look(tables *dataplane.Tables, second uint32) (found dataplane.Ce
 	if end < len(tables.Flows) {
 		return dataplane.Census{}, false
 	}
-	for index, entry := range tables.Backends {
-		if entry.Dead && !p.dead[index] {
-			p.found.ByBackend[index]++
-		}
-	}
 	p.begun = false
 	return p.found, true
+}
+
+// doubted is a census in which backends that died during the pass are named:
+// the chunks that were looked at before do not prove that no flow does.
+func (p *pass) doubted(tables *dataplane.Tables, found dataplane.Census) dataplane.Census {
+	found.ByBackend = maps.Clone(found.ByBackend)
+	for index, entry := range tables.Backends {
+		if entry.Dead && !p.dead[index] {
+			found.ByBackend[index]++
+		}
+	}
+	return found
 }
 
 // vacant are the indexes of draining backends that have no slot any more, not

@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -31,6 +30,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 // or what is expected after those before it:
 //
 //	start            the daemon starts with this configuration
+//	stop             it ends
 //	restart          it ends, and another starts with what it left in the kernel
 //	reload           SIGHUP, with this configuration
 //	view SERVICE     Consul's answer: ADDRESS STATUS [WEIGHT] a line
@@ -44,6 +44,10 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	back NAME        and another comes by its name
 //	meddle           someone empties all slots
 //	wait DURATION    time goes by
+//	drain SERVICE ADDRESS TTL    an operator asks for it, with the text as reason
+//	undrain SERVICE ADDRESS      and takes it back
+//	packets VIP      one goes to the fallback of each moving slot, now
+//	remember ADDRESS SECONDS N   the program remembers flows
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
 func TestSpecs(t *testing.T) {
@@ -76,7 +80,7 @@ type stage struct {
 	discovery *discovery
 	daemon    *daemon
 	gone      atomic.Value // the name of the interface that vanished
-	log       bytes.Buffer
+	log       record
 	raised    time.Time
 	state     string // the folder of what daemons leave to one another
 	end       func()
@@ -94,8 +98,7 @@ func play(t *testing.T, story *txtar.Archive) {
 		case "expect":
 			s.compare(file, s.scene())
 		case "log":
-			s.compare(file, s.log.String())
-			s.log.Reset()
+			s.compare(file, s.log.take())
 		default:
 			s.event(verb, rest, strings.TrimSpace(string(file.Data)), file.Data)
 			synctest.Wait()
@@ -115,6 +118,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 	switch verb {
 	case "start":
 		s.start(data)
+	case "stop":
+		s.end()
 	case "restart":
 		s.end()
 		s.plane = s.plane.Reopen()
@@ -153,6 +158,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.plane.AddInterface(rest, fake.Interface{Index: 12})
 	case "meddle":
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
+	case "drain", "undrain", "packets", "remember":
+		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
 		pause, err := time.ParseDuration(rest)
 		if err != nil {
@@ -236,8 +243,9 @@ func (s *stage) scene() string {
 	for _, service := range s.daemon.Services() {
 		fmt.Fprintf(&b, "%s %s%s\n", service.Name, service.State, because(service.Reason))
 		for _, backend := range service.Backends {
-			fmt.Fprintf(&b, "  %s %s %d%s\n", backend.Address, backend.State, backend.Weight, because(backend.Reason))
+			fmt.Fprintf(&b, "  %s %s %d%s%s\n", backend.Address, backend.State, backend.Weight, leftOf(backend), because(backend.Reason))
 		}
+		b.WriteString(unsettledSlots(service))
 	}
 	tables, err := s.plane.Tables()
 	if err != nil {
@@ -258,6 +266,11 @@ func (s *stage) scene() string {
 	}
 	slices.Sort(vips)
 	b.WriteString(strings.Join(vips, ""))
+	for index, entry := range tables.Backends {
+		if entry.Dead {
+			fmt.Fprintf(&b, "index %d waits to be forgotten\n", index)
+		}
+	}
 	for _, at := range s.plane.Attached() {
 		fmt.Fprintf(&b, "attached %s %s\n", at.Interface, at.Mode)
 	}
