@@ -84,9 +84,11 @@ func TestABackendThatComesBack(t *testing.T) {
 func TestAServiceThatGetsTheIDOfAnotherDoesNotInheritItsDead(t *testing.T) {
 	have, index := buried(t)
 	bring(t, have, State{})
-	bring(t, have, State{Services: []Service{service("web", 0, 0, 1)}})
-	if !have.Backends[index].Dead {
-		t.Errorf("index %d is now %+v", index, have.Backends[index])
+	for _, web := range []Service{service("web", 0, 1), service("web", 0, 0, 1)} {
+		bring(t, have, State{Services: []Service{web}})
+		if !have.Backends[index].Dead {
+			t.Errorf("index %d is now %+v", index, have.Backends[index])
+		}
 	}
 }
 

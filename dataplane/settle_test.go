@@ -132,3 +132,28 @@ func TestAVIPThatSomeoneDeletedComesBackWithItsPhases(t *testing.T) {
 		t.Errorf("got %+v", have.VIPs[vipNumber(0)])
 	}
 }
+
+func TestPhasesEndWhereNobodyNeedsThem(t *testing.T) {
+	for _, row := range []struct {
+		promise string
+		meddle  func(*Tables)
+		want    Service
+	}{
+		{"the last VIP of the protocol goes", nil, with(service("web", 0, 0, 1), func(s *Service) { s.VIPs = nil })},
+		{"it leaves for another table", nil, with(service("web", 0, 0, 1), func(s *Service) { s.Slots = 13 })},
+		{"flows are no more to be remembered", nil, never(service("web", 0, 0, 1))},
+		{"and someone had deleted the VIP", DeleteVIP{vipNumber(0)}.Replay, never(service("web", 0, 0, 1))},
+		{"the service goes", nil, service("api", 0, 0, 1)},
+	} {
+		have := drained(t, 0, 100)
+		if row.meddle != nil {
+			row.meddle(have)
+		}
+		bring(t, have, State{Services: []Service{row.want}, Second: 101})
+		for slot := range uint32(len(have.Slots)) {
+			if c := have.Conditions.At(slot, TCP); c != (Condition{}) {
+				t.Errorf("%s: slot %d is %s", row.promise, slot, c.Phase)
+			}
+		}
+	}
+}
