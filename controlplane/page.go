@@ -100,7 +100,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 // drain is what there is to say of a backend that someone drains.
 func (p *page) drain(b desired.BackendReport, at placement) *api.Drain {
 	d := b.Draining
-	if d.Since.IsZero() {
+	if d == nil {
 		return nil
 	}
 	view := &api.Drain{Since: d.Since, CutAt: d.Cut, By: d.By, Empty: b.State != desired.BackendDrain || p.census.empty[at.index]}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -266,8 +267,8 @@ func (s *stage) scene() string {
 	}
 	slices.Sort(vips)
 	b.WriteString(strings.Join(vips, ""))
-	for index, entry := range tables.Backends {
-		if entry.Dead {
+	for _, index := range slices.Sorted(maps.Keys(tables.Backends)) {
+		if tables.Backends[index].Dead {
 			fmt.Fprintf(&b, "index %d waits to be forgotten\n", index)
 		}
 	}

@@ -28,7 +28,7 @@ const Drain OverrideKind = "drain"
 // keeps those it has. It begins with the first wish, of whomever, and outlives
 // an illness, so that a flapping backend is cut no later than a well one.
 type Draining struct {
-	Since time.Time // zero: nobody wants it drained
+	Since time.Time
 	Cut   time.Time // when what is left is cut
 	By    string    // the operator; "" where its source drains it
 	Until time.Time // when the operator's wish ends; zero where there is none
@@ -53,15 +53,15 @@ func (b *backend) heed(in Input, s Service, before BackendReport) (why string) {
 		if wish.Reason != "" {
 			why += ": " + wish.Reason
 		}
-		b.Draining = Draining{Since: wish.Since, By: wish.By, Until: wish.Until}
+		b.Draining = &Draining{Since: wish.Since, By: wish.By, Until: wish.Until}
 	case b.facts.Status == Maintenance, b.full == 0:
 		why = drainReason(b.facts)
-		b.Draining = Draining{Since: in.Now}
+		b.Draining = &Draining{Since: in.Now}
 	default:
 		return ""
 	}
-	if began := before.Draining.Since; !began.IsZero() {
-		b.Draining.Since = began
+	if before.Draining != nil {
+		b.Draining.Since = before.Draining.Since
 	}
 	b.Draining.Cut = b.Draining.Since.Add(s.DrainTimeout)
 	b.worth = 0

@@ -148,7 +148,7 @@ func assertDrained(t *testing.T, in Input, said ServiceReport, state dataplane.S
 		}
 	}
 	for _, b := range said.Backends {
-		if b.Draining.Since.IsZero() {
+		if b.Draining == nil {
 			continue
 		}
 		weight, known := weights[b.Key]

@@ -94,7 +94,10 @@ func awaited(in Input, s Service, backends []backend, before ServiceReport) stri
 
 // again is when time alone will change what is said of the backend; zero is never.
 func (b *backend) again(now time.Time, s Service) time.Time {
-	at := b.Draining.Until
+	var at time.Time
+	if b.Draining != nil {
+		at = b.Draining.Until
+	}
 	if b.State == BackendDrain {
 		at = earlier(at, b.Draining.Cut)
 	}

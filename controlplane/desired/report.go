@@ -57,8 +57,9 @@ type BackendReport struct {
 	State  BackendState
 	Reason string
 	Since  time.Time
-	// Draining says since when someone wants no new flows for it.
-	Draining Draining
+	// Draining says since when someone wants no new flows for it; nil where
+	// nobody does.
+	Draining *Draining
 	// Joined is when its slow start began; zero where there is none, or it is over.
 	Joined time.Time
 }
