@@ -2,8 +2,6 @@ package dataplane
 
 import (
 	"fmt"
-
-	"github.com/pointsman/pointsman/dataplane/maglev"
 )
 
 // plan is how one service will be as wanted.
@@ -13,15 +11,17 @@ type plan struct {
 	entry ServiceEntry // as it will be
 	held  ServiceEntry // as it is; without a fingerprint if new
 	isNew bool
+	puts  []PutBackend
+	gone  []uint32 // indexes of backends that it has no more
 	// hasNewcomers says that a backend was not there, though it may be known.
 	hasNewcomers bool
-	puts         []PutBackend
-	gone         []uint32    // indexes of backends that it has no more
-	slots        []SlotOwner // those that change
 
-	indexes     []uint32        // of the wanted backends
-	living      map[uint32]bool // the same
-	transitions []transition    // of the lanes that VIPs led or lead to
+	indexes []uint32        // of the wanted backends
+	living  map[uint32]bool // the same
+	rebuild bool            // the table may differ from the one that is held
+	slots   []SlotOwner     // those that change
+
+	transitions []transition // of the lanes that VIPs led or lead to
 }
 
 func (p *plan) vipEntry(protocol Protocol) VIPEntry {
@@ -63,9 +63,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
 	// A backend that came or went without the fingerprint's knowledge means
 	// that someone else wrote to the tables.
-	if p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0 {
-		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, p.indexes))
-	}
+	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""
@@ -95,8 +93,9 @@ func (d *difference) locate(p *plan) (problem string) {
 	return ""
 }
 
-// match finds the index of each backend, NoBackend for those to be added. It
-// notes which entries change and which indexes are needed no more.
+// match finds the index of each backend, NoBackend for those to be added, and
+// says how many these are. It notes which entries change and which indexes are
+// needed no more.
 func (d *difference) match(p *plan) (added int) {
 	held := d.backends(p.want.Name)
 	p.indexes = make([]uint32, len(p.want.Backends))
@@ -195,40 +194,4 @@ func (p *plan) alive(index uint32) bool {
 		}
 	}
 	return p.living[index]
-}
-
-// build returns the owner of each slot of a service.
-func build(s *Service, indexes []uint32) []uint32 {
-	members := make([]maglev.Member, len(s.Backends))
-	for i := range s.Backends {
-		members[i] = maglev.Member{Key: s.Backends[i].ID.String(), Weight: int(s.Backends[i].Weight)}
-	}
-	owners := maglev.Build(members, int(s.Slots))
-	if owners == nil {
-		return make([]uint32, s.Slots) // NoBackend
-	}
-	for slot, member := range owners {
-		owners[slot] = indexes[member]
-	}
-	return owners
-}
-
-// changed returns the slots whose owner is not the wanted one.
-func changed(have []uint32, first uint32, want []uint32) []SlotOwner {
-	count := 0
-	for slot, owner := range want {
-		if have[slot] != owner {
-			count++
-		}
-	}
-	if count == 0 {
-		return nil
-	}
-	owners := make([]SlotOwner, 0, count)
-	for slot, owner := range want {
-		if have[slot] != owner {
-			owners = append(owners, SlotOwner{Slot: first + uint32(slot), Owner: owner})
-		}
-	}
-	return owners
 }
