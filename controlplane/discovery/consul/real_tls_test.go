@@ -69,6 +69,7 @@ func TestConsulOverPlainHTTPAWatchTakesAConnectionAndKeepsIt(t *testing.T) {
 	}
 	r := watchReal(t, agent, Settings{}, queries)
 	r.never("three rounds of questions", 5*time.Second, func(v View) bool { return v.Err != nil })
+	t.Logf("20 watches dialled %d times", r.dials.Load())
 	// A connection that comes free while another is being dialled makes one too many.
 	if n := r.dials.Load(); n > 30 {
 		t.Errorf("20 watches dialled %d times in three rounds", n)

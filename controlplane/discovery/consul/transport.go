@@ -45,7 +45,7 @@ func (e effective) transport(dial dial) (*http.Transport, error) {
 		}
 		t.TLSClientConfig = config
 	default:
-		return nil, fmt.Errorf("Consul's address %s://%s: the scheme must be https, http or unix", e.scheme, e.address)
+		return nil, fmt.Errorf("address %s://%s of Consul: the scheme must be https, http or unix", e.scheme, e.address)
 	}
 	return t, nil
 }
@@ -58,7 +58,7 @@ func (e effective) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("reading the authorities that sign Consul's certificate: %w", err)
 	}
 	if (e.certFile == "") != (e.keyFile == "") {
-		return nil, errors.New("Consul's client certificate needs both cert_file and key_file")
+		return nil, errors.New("a client certificate for Consul needs both cert_file and key_file")
 	}
 	if e.certFile == "" {
 		return config, nil
