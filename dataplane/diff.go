@@ -42,6 +42,7 @@ type Problem struct {
 func Diff(have *Tables, want State) ([]Step, []Problem) {
 	d := newDifference(have)
 	d.plan(want)
+	d.buildTables()
 	d.settleVIPs(want)
 	return d.steps(), d.problems
 }
@@ -74,33 +75,33 @@ func (d *difference) plan(want State) {
 	seen := make(map[string]bool, len(want.Services))
 	for i := range want.Services {
 		service := &want.Services[i]
-		if service.Keep {
-			d.keep(service.Name)
-			continue
-		}
 		problem := ""
-		if seen[service.Name] {
+		switch {
+		case seen[service.Name]:
 			problem = "another service has the same name"
-		}
-		seen[service.Name] = true
-		for _, objection := range []func() string{
-			func() string { return service.invalid() },
-			func() string { return contested(service, owners, i) },
-			func() string { return d.fit(service) },
-		} {
-			if problem == "" {
-				problem = objection()
-			}
+		case service.Keep:
+			d.keep(service.Name)
+		default:
+			problem = d.planService(service, owners, i)
 		}
 		if problem != "" {
 			d.problems = append(d.problems, Problem{service.Name, problem})
+			if !seen[service.Name] {
+				d.keep(service.Name)
+			}
 		}
+		seen[service.Name] = true
 	}
-	for _, p := range d.problems {
-		if d.byName[p.Service] == nil {
-			d.keep(p.Service)
-		}
+}
+
+func (d *difference) planService(s *Service, owners map[VIP]int, number int) (problem string) {
+	if problem := s.invalid(); problem != "" {
+		return problem
 	}
+	if problem := contested(s, owners, number); problem != "" {
+		return problem
+	}
+	return d.fit(s)
 }
 
 // keep leaves a service as it is.
@@ -131,38 +132,53 @@ func (d *difference) has(service string, vip VIP) bool {
 	return known && d.have.Services[entry.Service].Name == service
 }
 
-// settleVIPs decides where every VIP will lead. One that is wanted by a service
-// with a problem stays where it leads now, even if that service would go.
+// settleVIPs decides where every VIP will lead: to the service that wants it
+// and can be as wanted, else where it leads now, if anybody wants it.
 func (d *difference) settleVIPs(want State) {
+	d.vips = make(map[VIP]VIPEntry, len(d.have.VIPs))
+	for _, p := range d.plans {
+		for _, vip := range p.want.VIPs {
+			d.point(vip, p)
+		}
+	}
+	stuck := d.stuckVIPs(want)
+	for vip, entry := range d.have.VIPs {
+		if _, settled := d.vips[vip]; settled {
+			continue
+		}
+		if d.kept[entry.Service] {
+			d.vips[vip] = entry
+		} else if now := d.leadsTo(vip); stuck[vip] && now != nil {
+			d.point(vip, now)
+		}
+	}
+}
+
+// stuckVIPs returns the VIPs that only services want which stay as they are.
+// The services that they lead to now stay with them, even if unwanted.
+func (d *difference) stuckVIPs(want State) map[VIP]bool {
 	stuck := make(map[VIP]bool)
 	for i := range want.Services {
 		if d.byName[want.Services[i].Name] != nil {
 			continue
 		}
 		for _, vip := range want.Services[i].VIPs {
-			stuck[vip] = true
 			entry, known := d.have.VIPs[vip]
-			name := d.have.Services[entry.Service].Name
-			if known && d.byName[name] == nil {
-				d.keep(name)
+			if _, settled := d.vips[vip]; settled || !known {
+				continue
+			}
+			stuck[vip] = true
+			if d.leadsTo(vip) == nil {
+				d.keep(d.have.Services[entry.Service].Name)
 			}
 		}
 	}
-	d.vips = make(map[VIP]VIPEntry, len(d.have.VIPs))
-	for vip, entry := range d.have.VIPs {
-		now := d.byName[d.have.Services[entry.Service].Name]
-		switch {
-		case d.kept[entry.Service]:
-			d.vips[vip] = entry
-		case stuck[vip] && now != nil:
-			d.point(vip, now)
-		}
-	}
-	for _, p := range d.plans {
-		for _, vip := range p.want.VIPs {
-			d.point(vip, p)
-		}
-	}
+	return stuck
+}
+
+// leadsTo returns the plan of the service that a VIP leads to now.
+func (d *difference) leadsTo(vip VIP) *plan {
+	return d.byName[d.have.Services[d.have.VIPs[vip].Service].Name]
 }
 
 func (d *difference) point(vip VIP, p *plan) {

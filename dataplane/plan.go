@@ -1,10 +1,6 @@
 package dataplane
 
-import (
-	"fmt"
-
-	"github.com/pointsman/pointsman/dataplane/maglev"
-)
+import "fmt"
 
 // plan is how one service will be as wanted.
 type plan struct {
@@ -15,8 +11,11 @@ type plan struct {
 	isNew bool
 	gains bool // a VIP that leads elsewhere, or to other slots of its own, now
 	puts  []PutBackend
-	gone  []uint32    // indexes of backends that it has no more
-	slots []SlotOwner // those that change
+	gone  []uint32 // indexes of backends that it has no more
+
+	indexes []uint32 // of the wanted backends
+	rebuild bool     // the table may differ from the one that is held
+	slots   []SlotOwner
 }
 
 func (p *plan) vipEntry() VIPEntry {
@@ -38,7 +37,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	if vips > d.room.vips {
 		return fmt.Sprintf("there is no room for %d more VIPs, only for %d", vips, d.room.vips)
 	}
-	indexes, added := d.match(p)
+	added := d.match(p)
 	if added > d.room.backendsLeft {
 		return fmt.Sprintf("there is no room for %d more backends, only for %d", added, d.room.backendsLeft)
 	}
@@ -47,13 +46,11 @@ func (d *difference) fit(s *Service) (problem string) {
 	if p.isNew {
 		d.room.open(p.id, p.entry.FirstSlot, p.entry.SlotCount)
 	}
-	d.addBackends(p, indexes)
+	d.addBackends(p)
 	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
 	// A backend that came or went without the fingerprint's knowledge means
 	// that someone else wrote to the tables.
-	if p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0 {
-		p.slots = changed(d.have.Slots[p.entry.FirstSlot:][:p.entry.SlotCount], p.entry.FirstSlot, build(s, indexes))
-	}
+	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""
@@ -83,25 +80,26 @@ func (d *difference) locate(p *plan) (problem string) {
 	return ""
 }
 
-// match finds the index of each backend, NoBackend for those to be added. It
-// notes which entries change and which indexes are needed no more.
-func (d *difference) match(p *plan) (indexes []uint32, added int) {
+// match finds the index of each backend, NoBackend for those to be added, and
+// says how many these are. It notes which entries change and which indexes are
+// needed no more.
+func (d *difference) match(p *plan) (added int) {
 	held := d.backends(p.want.Name)
-	indexes = make([]uint32, len(p.want.Backends))
+	p.indexes = make([]uint32, len(p.want.Backends))
 	// Mostly nothing has changed, and then the backends are in the order in
 	// which they were given their indexes.
 	for i := range p.want.Backends {
 		if i >= len(held) || !d.keepBackend(p, i, held[i]) {
 			p.puts = nil
-			return d.matchByID(p, held, indexes)
+			return d.matchByID(p, held)
 		}
-		indexes[i] = held[i]
+		p.indexes[i] = held[i]
 	}
-	p.gone = held[len(indexes):]
-	return indexes, 0
+	p.gone = held[len(p.indexes):]
+	return 0
 }
 
-func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, added int) {
+func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 	indexOf := make(map[ID]uint32, len(held))
 	for _, index := range held {
 		id := d.entryOf[index].ID
@@ -115,11 +113,11 @@ func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, add
 		id := p.want.Backends[i].ID
 		index, known := indexOf[id]
 		if !known {
-			indexes[i] = NoBackend
+			p.indexes[i] = NoBackend
 			added++
 			continue
 		}
-		indexes[i] = index
+		p.indexes[i] = index
 		d.keepBackend(p, i, index)
 		delete(indexOf, id)
 	}
@@ -128,7 +126,7 @@ func (d *difference) matchByID(p *plan, held, indexes []uint32) (_ []uint32, add
 			p.gone = append(p.gone, index)
 		}
 	}
-	return indexes, added
+	return added
 }
 
 // keepBackend gives a wanted backend the index if it is its own, and notes
@@ -150,47 +148,11 @@ func (p *plan) backendEntry(i int) BackendEntry {
 }
 
 // addBackends gives indexes to the backends that have none.
-func (d *difference) addBackends(p *plan, indexes []uint32) {
-	for i, index := range indexes {
+func (d *difference) addBackends(p *plan) {
+	for i, index := range p.indexes {
 		if index == NoBackend {
-			indexes[i] = d.room.backend()
-			p.puts = append(p.puts, PutBackend{Index: indexes[i], Entry: p.backendEntry(i), New: true})
+			p.indexes[i] = d.room.backend()
+			p.puts = append(p.puts, PutBackend{Index: p.indexes[i], Entry: p.backendEntry(i), New: true})
 		}
 	}
-}
-
-// build returns the owner of each slot of a service.
-func build(s *Service, indexes []uint32) []uint32 {
-	members := make([]maglev.Member, len(s.Backends))
-	for i := range s.Backends {
-		members[i] = maglev.Member{Key: s.Backends[i].ID.String(), Weight: int(s.Backends[i].Weight)}
-	}
-	owners := maglev.Build(members, int(s.Slots))
-	if owners == nil {
-		return make([]uint32, s.Slots) // NoBackend
-	}
-	for slot, member := range owners {
-		owners[slot] = indexes[member]
-	}
-	return owners
-}
-
-// changed returns the slots whose owner is not the wanted one.
-func changed(have []uint32, first uint32, want []uint32) []SlotOwner {
-	count := 0
-	for slot, owner := range want {
-		if have[slot] != owner {
-			count++
-		}
-	}
-	if count == 0 {
-		return nil
-	}
-	owners := make([]SlotOwner, 0, count)
-	for slot, owner := range want {
-		if have[slot] != owner {
-			owners = append(owners, SlotOwner{Slot: first + uint32(slot), Owner: owner})
-		}
-	}
-	return owners
 }

@@ -142,18 +142,20 @@ func gains(old, next *Tables, service uint32) bool {
 	return false
 }
 
-// checkHeld compares what is held with the wish: in full for services without a
-// problem, as before for the others.
+// checkHeld compares what is held with the wish: in full for services that can
+// be as wanted, as before for those that are kept or have a problem.
 func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) {
 	t.Helper()
 	trouble := make(map[string]bool)
 	for _, p := range problems {
 		trouble[p.Service] = true
 	}
+	kept := false
 	backends, vips, egress := 0, make(map[VIP]bool), make(map[uint32]bool)
 	for _, s := range want.Services {
-		if trouble[s.Name] {
+		if trouble[s.Name] || s.Keep {
 			checkKept(t, old, held, s.Name)
+			kept = true
 			continue
 		}
 		checkService(t, held, s)
@@ -165,7 +167,7 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 			egress[b.Hop.Interface] = true
 		}
 	}
-	if len(problems) > 0 {
+	if kept {
 		return
 	}
 	if len(held.Services) != len(want.Services) || len(held.Backends) != backends || len(held.VIPs) != len(vips) || len(held.Egress) != len(egress) {

@@ -95,6 +95,7 @@ func drawState(draw chance, quarrels bool) State {
 		if quarrels && draw(12) == 0 {
 			s.Slots = 12
 		}
+		s.Keep = draw(12) == 0
 		state.Services = append(state.Services, s)
 	}
 	return state
