@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -52,11 +53,11 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp {
 			continue
 		}
-		line := []any{"service", s.Name, "backend", address(b), "was", was.State, "weight", b.Weight, "reason", b.Reason}
+		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, "reason", b.Reason}
 		if detect, seen := why.detect(s.Name, b, j.looked); seen {
 			line = append(line, "detect_ms", milliseconds(detect))
 		}
-		j.log.Info("backend is "+string(b.State), append(line, "apply_ms", milliseconds(time.Since(why.arrived)))...)
+		j.log.Info("backend is "+participle(b.State), append(line, "apply_ms", milliseconds(time.Since(why.arrived)))...)
 	}
 	if !before.Ready {
 		return
@@ -104,6 +105,13 @@ func (j *journal) views(names map[string]string, views map[string]consul.View) {
 		}
 	}
 	j.held = held
+}
+
+func participle(s desired.BackendState) string {
+	if s == desired.BackendDrain {
+		return "draining"
+	}
+	return string(s)
 }
 
 func level(s desired.ServiceState) slog.Level {

@@ -1,0 +1,56 @@
+package controlplane
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/health"
+	"github.com/pointsman/pointsman/controlplane/nexthop"
+)
+
+// fakeProber says what a story lets it say.
+type fakeProber struct{ said map[string]health.Verdict }
+
+func (p *fakeProber) Set(map[health.Backend]health.Check) {}
+
+func (p *fakeProber) Verdict(b health.Backend) health.Verdict {
+	return p.said[b.Service+" "+b.Addr.String()]
+}
+
+func (p *fakeProber) hear(text string) {
+	said := map[string]health.Verdict{}
+	for name, v := range p.said {
+		said[name] = v
+	}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		v := health.Verdict{State: health.Well, Since: time.Now(), Seen: time.Now().Add(-150 * time.Millisecond)}
+		if words[2] == "ill" {
+			v.State, v.Reason = health.Ill, strings.Join(words[3:], " ")
+		}
+		said[words[0]+" "+words[1]] = v
+	}
+	p.said = said
+}
+
+// fakeHops finds a way to everywhere but where a story says otherwise.
+type fakeHops struct{ problems map[netip.Addr]string }
+
+func (h *fakeHops) Set([]netip.Addr) {}
+
+func (h *fakeHops) Lookup(addr netip.Addr) (nexthop.Resolution, bool) {
+	return nexthop.Resolution{
+		Interface: "eth0", Index: 2, NextHopMAC: [6]byte{2, 0, 0, 0, 0, addr.AsSlice()[3]},
+		Source: netip.MustParseAddr("10.20.0.1"), MTU: 1500, Problem: h.problems[addr],
+	}, true
+}
+
+func (h *fakeHops) hear(text string) {
+	problems := map[netip.Addr]string{}
+	for line := range strings.Lines(text) {
+		addr, problem, _ := strings.Cut(strings.TrimSpace(line), " ")
+		problems[netip.MustParseAddr(addr)] = problem
+	}
+	h.problems = problems
+}

@@ -1,0 +1,269 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/dataplane/fake"
+)
+
+var update = flag.Bool("update", false, "write what is expected anew")
+
+// TestSpecs plays the stories of testdata. Each file of a story is one event,
+// or what is expected after those before it:
+//
+//	start            the daemon starts with this configuration
+//	restart          it ends, and another starts with what it left in the kernel
+//	reload           SIGHUP, with this configuration
+//	view SERVICE     Consul's answer: ADDRESS STATUS [WEIGHT] a line
+//	late WATCH       an answer to a question that was taken back
+//	held SERVICE     Consul cannot be believed, for this reason
+//	probe            SERVICE ADDRESS well|ill [REASON] a line
+//	hop              ADDRESS PROBLEM, or ADDRESS alone to mend it
+//	fail WORD        writing steps fails if they have the word in them
+//	heal             writing works again
+//	gone NAME        the interface vanishes
+//	back NAME        and another comes by its name
+//	meddle           someone empties all slots
+//	wait DURATION    time goes by
+//	expect           report, tables and warnings
+//	log              what was logged since the last look
+func TestSpecs(t *testing.T) {
+	stories, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(stories) == 0 {
+		t.Fatal("there are no stories", err)
+	}
+	for _, path := range stories {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			story, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) { play(t, story) })
+			if *update {
+				if err := os.WriteFile(path, txtar.Format(story), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// stage is a daemon among fakes.
+type stage struct {
+	t         *testing.T
+	plane     *fake.Tables
+	prober    *fakeProber
+	hops      *fakeHops
+	discovery *discovery
+	daemon    *daemon
+	gone      atomic.Value // the name of the interface that vanished
+	log       bytes.Buffer
+	end       func()
+}
+
+func play(t *testing.T, story *txtar.Archive) {
+	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}}
+	s.plane.AddInterface("eth0", fake.Interface{Index: 2})
+	s.plane.AddInterface("eth1", fake.Interface{Index: 3, Mode: "generic", Reason: "the driver refuses native mode"})
+	defer func() { s.end() }()
+	for i := range story.Files {
+		file := &story.Files[i]
+		verb, rest, _ := strings.Cut(file.Name, " ")
+		switch verb {
+		case "expect":
+			s.compare(file, s.scene())
+		case "log":
+			s.compare(file, s.log.String())
+			s.log.Reset()
+		default:
+			s.event(verb, rest, strings.TrimSpace(string(file.Data)), file.Data)
+			synctest.Wait()
+		}
+	}
+}
+
+func (s *stage) compare(file *txtar.File, got string) {
+	if *update {
+		file.Data = []byte(got)
+	} else if want := string(file.Data); got != want {
+		s.t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func (s *stage) event(verb, rest, text string, data []byte) {
+	switch verb {
+	case "start":
+		s.start(data)
+	case "restart":
+		s.end()
+		s.plane = s.plane.Reopen()
+		s.start(data)
+	case "reload":
+		file, err := config.Parse("pointsman.hcl", data)
+		s.daemon.inbox.reloaded(loaded{file: file, err: err, at: time.Now()})
+	case "view":
+		s.view(s.watch(rest), text)
+	case "late":
+		s.view(rest, text)
+	case "held":
+		view := s.daemon.views[s.watch(rest)]
+		view.Service, view.Reason, view.Err, view.Changed = s.watch(rest), consul.Unreachable, errors.New(text), false
+		s.daemon.inbox.viewed(view)
+	case "probe":
+		s.prober.hear(text)
+		s.daemon.inbox.changed()
+	case "hop":
+		s.hops.hear(text)
+		s.daemon.inbox.changed()
+	case "fail":
+		s.plane.FailOn(func(step dataplane.Step) error {
+			if strings.Contains(step.String(), rest) {
+				return errors.New("the kernel says no")
+			}
+			return nil
+		})
+	case "heal":
+		s.plane.FailOn(nil)
+	case "gone":
+		s.gone.Store(rest)
+		s.plane.RemoveInterface(rest)
+	case "back":
+		s.gone.Store("")
+		s.plane.AddInterface(rest, fake.Interface{Index: 12})
+	case "meddle":
+		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
+	case "wait":
+		pause, err := time.ParseDuration(rest)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(pause) // in the bubble's own time
+	default:
+		s.t.Fatalf("no event is called %q", verb)
+	}
+}
+
+// start lets a daemon take over the tables as they are.
+func (s *stage) start(data []byte) {
+	file, err := config.Parse("pointsman.hcl", data)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{ReplaceAttr: untimed}))
+	s.prober, s.hops = &fakeProber{}, &fakeHops{}
+	s.discovery = newDiscovery(nil, nil, log)
+	s.daemon = &daemon{
+		log: log, version: "test", path: "pointsman.hcl", started: time.Now(),
+		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
+		moved:         func(name string, _ uint32) bool { return s.gone.Load() == name },
+		consulAddress: s.discovery.Address,
+	}
+	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.daemon.run(ctx) }()
+	s.end = func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Error(err)
+		}
+		s.end = func() {}
+	}
+}
+
+// untimed drops what differs from run to run.
+func untimed(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey || a.Key == "confirmed" {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func (s *stage) watch(service string) string { return s.daemon.watchNames[service] }
+
+var statuses = map[string]consul.Status{
+	"passing": consul.Passing, "warning": consul.Warning, "maintenance": consul.Maintenance, "critical": consul.Critical,
+}
+
+func (s *stage) view(watch, text string) {
+	view := consul.View{Service: watch, At: time.Now(), Changed: true, Answered: time.Now()}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		weight := 1
+		if len(words) > 2 {
+			fmt.Sscan(words[2], &weight)
+		}
+		view.Instances = append(view.Instances, consul.Instance{
+			Node: "n", ID: words[0], Addr: netip.MustParseAddr(words[0]), Port: 443,
+			Status: statuses[words[1]], WeightPassing: weight, WeightWarning: 1,
+		})
+	}
+	s.daemon.inbox.viewed(view)
+}
+
+// scene is what an operator would see, and what the kernel holds.
+func (s *stage) scene() string {
+	var b strings.Builder
+	for _, service := range s.daemon.Services() {
+		fmt.Fprintf(&b, "%s %s%s\n", service.Name, service.State, because(service.Reason))
+		for _, backend := range service.Backends {
+			fmt.Fprintf(&b, "  %s %s %d%s\n", backend.Address, backend.State, backend.Weight, because(backend.Reason))
+		}
+	}
+	tables, err := s.plane.Tables()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var vips []string
+	for vip := range tables.VIPs {
+		var owners []string
+		for id, n := range s.plane.Owned(vip) {
+			name := id.String()
+			if id == (dataplane.ID{}) {
+				name = "nobody"
+			}
+			owners = append(owners, fmt.Sprintf(" %s=%d", name, n))
+		}
+		slices.Sort(owners)
+		vips = append(vips, fmt.Sprintf("%s ->%s\n", vip, strings.Join(owners, "")))
+	}
+	slices.Sort(vips)
+	b.WriteString(strings.Join(vips, ""))
+	for _, at := range s.plane.Attached() {
+		fmt.Fprintf(&b, "attached %s %s\n", at.Interface, at.Mode)
+	}
+	for _, warning := range s.daemon.Status().Warnings {
+		if !strings.HasPrefix(warning, "service ") {
+			fmt.Fprintf(&b, "warning: %s\n", warning)
+		}
+	}
+	return b.String()
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
