@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -141,7 +142,7 @@ func (d *daemon) expects(name string) bool {
 
 // adopt makes a file without mistakes the one that runs.
 func (d *daemon) adopt(l loaded) {
-	l.warnings = append(l.warnings, restartNeeded(d.first, l.file)...)
+	l.pending = restartNeeded(d.first, l.file)
 	d.loaded, d.refused, d.followed = l, nil, false
 	d.services = declaredServices(l.file)
 	d.watchNames = d.watches.Set(l.file)
@@ -153,7 +154,7 @@ func (d *daemon) adopt(l loaded) {
 	}
 	d.views = views
 	d.log.Info("configuration taken", "path", d.path, "services", len(d.services))
-	for _, warning := range l.warnings {
+	for _, warning := range slices.Concat(l.warnings, l.pending) {
 		d.log.Warn(warning)
 	}
 }

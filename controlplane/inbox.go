@@ -28,7 +28,8 @@ type mail struct {
 // loaded is the outcome of reading the configuration again.
 type loaded struct {
 	file     *config.File // nil if err is not
-	warnings []string
+	warnings []string     // for the log: what they warn of is seen in the status as it goes on
+	pending  []string     // what only takes effect at the next start
 	err      error
 	at       time.Time
 }

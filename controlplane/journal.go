@@ -50,24 +50,32 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 	for _, b := range s.Backends {
 		was, known := before.Find(b)
 		same := known && was.State == b.State
-		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp {
+		dawning := !known && b.State == desired.BackendUnknown // there will be more to say in a moment
+		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp || dawning {
 			continue
 		}
 		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, "reason", b.Reason}
-		if detect, seen := why.detect(s.Name, b, j.looked); seen {
-			line = append(line, "detect_ms", milliseconds(detect))
-		}
-		j.log.Info("backend is "+participle(b.State), append(line, "apply_ms", milliseconds(time.Since(why.arrived)))...)
+		j.log.Info("backend is "+participle(b.State), append(line, why.times(s.Name, b, j.looked)...)...)
 	}
 	if !before.Ready {
 		return
 	}
 	for _, b := range before.Backends {
 		if _, still := s.Find(b); !still {
-			j.log.Info("backend is gone", "service", s.Name, "backend", address(b), "was", b.State,
-				"apply_ms", milliseconds(time.Since(why.arrived)))
+			line := []any{"service", s.Name, "backend", address(b), "was", b.State}
+			j.log.Info("backend is gone", append(line, why.times(s.Name, b, j.looked)...)...)
 		}
 	}
+}
+
+// times are detect_ms, where it is known, and apply_ms: from knowing of a change
+// to the last map written.
+func (c causes) times(service string, b desired.BackendReport, since time.Time) []any {
+	times := []any{"apply_ms", milliseconds(time.Since(c.arrived))}
+	if detect, seen := c.detect(service, b, since); seen {
+		times = append([]any{"detect_ms", milliseconds(detect)}, times...)
+	}
+	return times
 }
 
 // detect is how long it took from the first sign of the change to knowing of
@@ -96,7 +104,11 @@ func (j *journal) views(names map[string]string, views map[string]consul.View) {
 		before, was := j.held[service]
 		switch {
 		case view.Reason != "" && before != view.Reason:
-			j.log.Warn("Consul's view is held", "service", service, "why", string(view.Reason), "reason", view.Err, "confirmed", view.At)
+			line := []any{"service", service, "why", string(view.Reason), "reason", view.Err}
+			if view.Known() {
+				line = append(line, "confirmed", view.At)
+			}
+			j.log.Warn("Consul's view is held", line...)
 		case view.Reason == "" && was:
 			j.log.Info("Consul's view is confirmed again", "service", service)
 		}

@@ -77,7 +77,7 @@ func (p *page) warnings() []string {
 	if p.refused != nil {
 		all = append(all, "the configuration was not taken, the one before goes on:\n"+p.refused.Error())
 	}
-	all = append(all, p.loaded.warnings...)
+	all = append(all, p.loaded.pending...)
 	if p.lastApply != nil && p.lastApply.err != nil {
 		all = append(all, "the tables could not be written: "+p.lastApply.err.Error())
 	}

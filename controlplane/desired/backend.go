@@ -25,11 +25,14 @@ func (b *backend) judge(in Input, s Service) {
 	}
 	b.worth = worth(s, b.facts)
 	verdict := in.Verdicts[probeKey(s, b.BackendReport)]
+	_, looked := in.Hops[b.Addr]
 	switch {
 	case b.facts.Status == Critical, b.facts.Status == Warned && s.Warning == WarningDrop:
 		b.State, b.Reason = BackendDown, consulSays(b.facts)
 	case s.Probed && verdict.Health == Ill:
 		b.State, b.Reason = BackendDown, "probe: "+verdict.Reason
+	case !looked:
+		b.State, b.Reason = BackendUnknown, "its next hop is being looked up"
 	case objectionToHop(in, s, *b) != "":
 		b.State, b.Reason = BackendUnresolved, objectionToHop(in, s, *b)
 	case b.worth == 0:
@@ -121,7 +124,6 @@ func ignoreHealthInPanic(in Input, s Service, backends []backend) bool {
 	return true
 }
 
-// ill tells whether only health keeps the backend from serving.
-func (b backend) ill() bool {
-	return (b.State == BackendDown || b.State == BackendUnknown) && b.worth > 0
-}
+// ill tells whether only health keeps the backend from serving. What was not
+// probed yet does not count: new backends are no reason to panic.
+func (b backend) ill() bool { return b.State == BackendDown && b.worth > 0 }

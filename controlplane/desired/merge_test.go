@@ -192,7 +192,7 @@ web degraded: 1 of 2 backends not up
 `},
 		{"a new backend serves after its first probe, not before", newWorld(consul(a), consul(b)).probe(a, Well, "").lost(b).
 			after(func(w *world) { w.Before.Services[0].Ready = true; w.hop(b, reachable) }), `
-web degraded: 1 of 2 backends not up
+web ok
   10.20.0.11 up 1
   10.20.0.12 unknown 0: not probed yet
   kernel: 10.20.0.11=1
@@ -295,8 +295,8 @@ web waiting: waiting for the first probe of 1 backend
 `},
 		{"and one whose next hops were not looked up", newWorld(consul(a), consul(b)).lost(a).lost(b), `
 web waiting: waiting for the next hop of 2 backends
-  10.20.0.11 unresolved 0: its next hop is being looked up
-  10.20.0.12 unresolved 0: its next hop is being looked up
+  10.20.0.11 unknown 0: its next hop is being looked up
+  10.20.0.12 unknown 0: its next hop is being looked up
   kernel: as it is
 `},
 		{"a reload that asks Consul something else waits again", forgotten, `

@@ -36,7 +36,7 @@ type ServiceState string
 
 // The states of a service.
 const (
-	OK       ServiceState = "ok"       // every backend is up, or drained on purpose
+	OK       ServiceState = "ok"       // every backend is up, new, or drained on purpose
 	Degraded ServiceState = "degraded" // some backend should serve and does not
 	Down     ServiceState = "down"     // no backend gets packets
 	Waiting  ServiceState = "waiting"  // the first complete view is not there yet
@@ -66,7 +66,7 @@ const (
 	BackendDrain      BackendState = "drain"      // weight 0: no new flows
 	BackendRejected   BackendState = "rejected"   // it must not be a backend
 	BackendUnresolved BackendState = "unresolved" // no way to it is known
-	BackendUnknown    BackendState = "unknown"    // not probed yet
+	BackendUnknown    BackendState = "unknown"    // new: not probed, or its next hop not looked up yet
 )
 
 // Service finds a service by name.
