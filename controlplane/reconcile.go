@@ -35,6 +35,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 			return
 		}
 	}
+	d.publish() // who reads a line of the log may ask about it at once
 	d.journal.changes(d.report, causes{d: d, looked: looked, arrived: arrived})
 }
 

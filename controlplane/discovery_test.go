@@ -1,0 +1,128 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+)
+
+// quiet notes the first questions of watches, answers them with nobody, and then
+// waits like Consul does.
+type quiet struct{ asked chan<- string }
+
+func (q quiet) Read(ctx context.Context, query consul.Query, ask consul.Ask) (consul.Reply, error) {
+	if ask.Index > 0 {
+		<-ctx.Done()
+		return consul.Reply{}, ctx.Err()
+	}
+	if !ask.Consistent {
+		q.asked <- query.Filter
+	}
+	return consul.Reply{Index: 7}, nil
+}
+
+func parse(t *testing.T, format string, args ...any) *config.File {
+	t.Helper()
+	file, err := config.Parse("pointsman.hcl", fmt.Appendf(nil, format, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+const asking = `
+interfaces = ["lo"]
+vip_pools  = ["2001:db8:feed::/64"]
+consul { address = "%s" }
+service "web" {
+  listen = ["[2001:db8:feed::10]:443/tcp"]
+  consul { filter = "%s" }
+}
+`
+
+func TestDiscoveryFollowsTheFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var opened []string
+		asked := make(chan string, 100)
+		d := newDiscovery(func(s consul.Settings) (consul.Querier, error) {
+			opened = append(opened, s.Address)
+			return quiet{asked}, nil
+		}, func(consul.View) {}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.Run(ctx) }()
+
+		set := func(address, filter string) string {
+			name := d.Set(parse(t, asking, address, filter))["web"]
+			synctest.Wait()
+			return name
+		}
+		first := set("http://one:8500", "x == y")
+		if again := set("http://one:8500", "x == y"); again != first || len(asked) != 1 || len(opened) != 1 {
+			t.Errorf("the same question is asked once, under one name: %q, %q, %d times, %v", first, again, len(asked), opened)
+		}
+		if other := set("http://one:8500", "a == b"); other == first || len(asked) != 2 || len(opened) != 1 {
+			t.Errorf("another question has another name and the same connection: %q, %d times, %v", other, len(asked), opened)
+		}
+		set("http://two:8500", "a == b")
+		if len(opened) != 2 || opened[1] != "http://two:8500" {
+			t.Errorf("another Consul is another connection: %v", opened)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWhatConsulObjectsTo(t *testing.T) {
+	var status int
+	var body string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}))
+	defer server.Close()
+	for _, row := range []struct {
+		promise  string
+		status   int
+		body     string
+		strict   bool
+		mistake  string // "" where it is only a warning
+		nobodyIs bool   // nobody listens
+	}{
+		{"a filter that Consul cannot read is a mistake at its place", 500,
+			"Failed to create boolean expression evaluator: oops", false, "pointsman.hcl:7:21", false},
+		{"a right that is missing does not keep what runs from running", 403, "Permission denied", false, "", false},
+		{"but a strict check calls it a mistake", 403, "Permission denied", true, "pointsman.hcl:7:3", false},
+		{"servers without a leader are nobody's mistake", 500, "No cluster leader", false, "", false},
+		{"an agent that is down is nobody's mistake at a start", 0, "", false, "", true},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			status, body = row.status, row.body
+			address := server.URL
+			if row.nobodyIs {
+				address = "http://127.0.0.1:1"
+			}
+			warnings, mistakes := askConsul(t.Context(), parse(t, asking, address, "x"), row.strict)
+			if row.mistake == "" {
+				if len(mistakes) != 0 || len(warnings) != 1 {
+					t.Errorf("mistakes %v, warnings %q", mistakes, warnings)
+				}
+				return
+			}
+			if len(mistakes) != 1 || !strings.HasPrefix(mistakes[0].Error(), row.mistake+": ") {
+				t.Errorf("mistakes %v, warnings %q", mistakes, warnings)
+			}
+		})
+	}
+}
