@@ -126,3 +126,26 @@ func TestPrivilegedAReloadChangesWeightsSlotsAndForwardingInPlace(t *testing.T) 
 	}
 	s.lostOnlyIn(asking.finish(), changes...)
 }
+
+func TestPrivilegedAReloadTakesPacketsOnAnotherInterfaceAndLetsGoOfItAgain(t *testing.T) {
+	s := open(t, lab.Options{Backends: 1, SecondSegment: 1}, 1, 2, 3)
+	s.begin(web + dns)
+	asking := s.keepAsking("http 192.0.2.1:80")
+	eth1 := s.Lab.Balancer.Addrs()[2:] // after both of eth0
+	s.must(s.Lab.Router.AddRoute(host(lab.VIP4(2)), eth1[0]))
+	s.must(s.Lab.Router.AddRoute(host(lab.VIP6(2)), eth1[1]))
+	s.noneAnswered("udp 192.0.2.2:53")
+
+	s.interfaces = `["eth0", "eth1"]`
+	s.reload(web + dns)
+	for _, vip := range []string{"udp 192.0.2.2:53", "udp [2001:db8:10::2]:53"} {
+		s.spread(vip, weights{"backend-1": 1, "backend-2": 1})
+	}
+	s.interfaces = `["eth0"]`
+	s.reload(web + dns)
+	if got := s.programs(); len(got) != 1 || got[0] != "eth0" {
+		t.Errorf("the program is attached to %v", got)
+	}
+	s.noneAnswered("udp 192.0.2.2:53")
+	s.allAnswered("all the while", asking.finish())
+}

@@ -43,7 +43,8 @@ const patience = 15 * time.Second
 // stage is a lab whose backends are prepared for the VIPs of a story.
 type stage struct {
 	*balancer.Balancer
-	t *testing.T
+	t          *testing.T
+	interfaces string // as the configuration writes them
 }
 
 // open builds the lab and takes it down after the test, which fails if anything
@@ -54,7 +55,7 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces and BPF programs need root")
 	}
-	s := &stage{balancer.New(lab.ForTest(t, options), program), t}
+	s := &stage{balancer.New(lab.ForTest(t, options), program), t, `["eth0"]`}
 	t.Cleanup(func() {
 		if t.Failed() && s.Daemon != nil {
 			t.Logf("the balancer's log:\n%s", s.Log())
@@ -74,7 +75,7 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 }
 
 // in is the stage for a part of the story that is judged by itself.
-func (s *stage) in(t *testing.T) *stage { return &stage{s.Balancer, t} }
+func (s *stage) in(t *testing.T) *stage { return &stage{s.Balancer, t, s.interfaces} }
 
 func (s *stage) must(err error) {
 	s.t.Helper()
@@ -88,7 +89,7 @@ func (s *stage) must(err error) {
 // for the addresses of backend-n.
 func (s *stage) configure(services string) {
 	s.t.Helper()
-	text := `interfaces = ["eth0"]
+	text := `interfaces = ` + s.interfaces + `
 vip_pools  = ["192.0.2.0/24", "2001:db8:10::/64"]
 state_dir  = "` + s.StateDir() + `"
 `
