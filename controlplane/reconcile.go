@@ -11,6 +11,11 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
+// applyMargin is how many seconds a change may take from being decided to its
+// last step. Phases begin at that second: one that began before its owners were
+// written could be over before the last flow that it protects.
+const applyMargin = 2
+
 // reconcile decides what the data plane should hold and makes it so. A failure
 // leaves what runs as it is: the tables are read again, since nobody knows what
 // the failed step did, and the next call continues from there.
@@ -24,7 +29,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	}
 	d.follow()
 	d.want, d.report = desired.Merge(d.input(looked))
-	d.want.Second, d.decided = d.second(), true
+	d.want.Second, d.decided = d.second()+applyMargin, true
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.want)
 	if len(steps) == 0 && d.writing.failures > 0 {

@@ -40,7 +40,7 @@ func (d *daemon) Status() api.Status {
 		}
 	}
 	if counters, err := d.plane.Counters(); err == nil {
-		status.Outcomes = outcomes(counters)
+		status.Outcomes = counters.Outcomes
 		status.FlowTable.Inserted = counters.Flows.Inserted
 		status.FlowTable.Evicted = counters.Flows.Evicted
 		status.FlowTable.Refused = counters.Flows.Refused
@@ -48,19 +48,6 @@ func (d *daemon) Status() api.Status {
 		d.log.Error("the counters cannot be read", "reason", err)
 	}
 	return status
-}
-
-// outcomes adds what was forwarded, which is counted with the backends, to
-// what was not.
-func outcomes(counters dataplane.Counters) map[string]uint64 {
-	all := map[string]uint64{"FORWARD": 0}
-	for name, packets := range counters.Outcomes {
-		all[name] = packets
-	}
-	for _, b := range counters.Backends {
-		all["FORWARD"] += b.Packets
-	}
-	return all
 }
 
 func count(counts *api.ServiceCounts, state desired.ServiceState) {
