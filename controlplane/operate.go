@@ -36,7 +36,7 @@ func (d *daemon) Drain(r api.DrainRequest, by string) (api.Override, error) {
 	if err != nil {
 		return api.Override{}, err
 	}
-	d.log.Info("drain begins", "service", r.Service, "backend", address(backend), "by", by, because(r.Reason), "until", wish.Until)
+	d.log.Info("drain begins", "service", r.Service, "backend", address(backend), "by", by, reasonOf(r.Reason), "until", wish.Until)
 	d.inbox.changed()
 	return overrideView(wish, backend), nil
 }
@@ -74,7 +74,7 @@ func overrideView(w desired.Override, b desired.BackendReport) api.Override {
 // expire ends the overrides whose time is over.
 func (d *daemon) expire() {
 	for _, w := range d.overrides.expire(time.Now()) {
-		d.log.Info("drain ends, its time is over", "service", w.Service, "backend", w.Backend.String(), "by", w.By, because(w.Reason))
+		d.log.Info("drain ends, its time is over", "service", w.Service, "backend", w.Backend.String(), "by", w.By, reasonOf(w.Reason))
 	}
 }
 
