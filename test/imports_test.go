@@ -40,7 +40,7 @@ var rules = []rule{
 	{"only those who ask the host's network stack know netlink",
 		not(is("dataplane/kernel", "controlplane", "controlplane/nexthop", "controlplane/decap", "test/lab")),
 		not(path("github.com/vishvananda/netlink")), false},
-	{"the data plane in memory is for tests", not(path(module+"test")), not(is("dataplane/fake")), false},
+	{"the data plane in memory is for tests", not(path(module + "test")), not(is("dataplane/fake")), false},
 	{"nobody imports the command", func(string) bool { return true }, not(is("cmd/pointsman")), true},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -188,6 +189,9 @@ func printDecapCounters(c *cli.Context, o decap.Options) error {
 		}
 	}
 	counters, err := kernel.DecapCounters(o.PinDir, iface)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the program is not attached to %s: attach it with --vip and --from, or name another --interface", iface)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 
 	"github.com/pointsman/pointsman/controlplane/api"
 )
@@ -49,7 +51,7 @@ func exitCode(stderr io.Writer, err error) int {
 	var coded codedError
 	var unreachable *api.UnreachableError
 	var problem *api.Problem
-	code := exitFailure
+	code, hint := exitFailure, ""
 	switch {
 	case err == nil:
 		return exitOK
@@ -59,14 +61,19 @@ func exitCode(stderr io.Writer, err error) int {
 		}
 		code = coded.code
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "pointsman: %v\nTry '%s --help'.\n", err, usage.command)
-		return exitUsage
+		code, hint = exitUsage, fmt.Sprintf("Try '%s --help'.", usage.command)
 	case errors.As(err, &unreachable):
-		fmt.Fprintf(stderr, "pointsman: %v\nIs it running? Start it with 'pointsman run', or name its socket with --socket.\n", unreachable)
-		return exitUnreachable
+		err, code = unreachable, exitUnreachable
+		hint = "Is it running? Start it with 'pointsman run', or name its socket with --socket."
 	case errors.As(err, &problem) && problem.Status == http.StatusNotFound:
 		code = exitNotFound
 	}
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		hint = "Try it as root."
+	}
 	fmt.Fprintf(stderr, "pointsman: %v\n", err)
+	if hint != "" {
+		fmt.Fprintln(stderr, hint)
+	}
 	return code
 }

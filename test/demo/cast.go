@@ -50,26 +50,35 @@ func (s *stage) configuration() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	line("interfaces = [\"eth0\", \"eth1\"]")
 	line("vip_pools  = [\"%s\", \"%s\"]", lab.VIPNet4, lab.VIPNet6)
-	line("state_dir  = %q", s.path("state"))
-	if s.agent != nil {
-		line("\nconsul {\n  address = %q\n}", s.agent.HTTP)
+	line("state_dir  = %q", s.StateDir())
+	if s.Consul != nil {
+		line("\nconsul {\n  address = %q\n}", s.Consul.HTTP)
 	}
 	for _, service := range services {
 		line("\nservice %q {", service.name)
 		line("  listen  = [\"%s/%s\", \"%s/%s\"]", service.listen(0), service.protocol, service.listen(1), service.protocol)
 		line("  forward = %q\n", service.forward)
-		if s.agent != nil {
+		if s.Consul != nil {
 			line("  consul {\n    service = %q\n  }\n}", service.name)
 			continue
 		}
 		for i, b := range backends {
-			line("  backend \"%s\" { weight = %d }", service.address(s.lab.Backends[i]), b.weight)
+			line("  backend \"%s\" { weight = %d }", service.address(s.Lab.Backends[i]), b.weight)
 		}
 		line("\n  health \"http\" {")
 		line("    port     = 80\n    path     = \"/healthz\"")
 		line("    interval = \"200ms\"\n    timeout  = \"100ms\"\n    fall     = 2\n  }\n}")
 	}
 	return text.String()
+}
+
+// vips are those of all services.
+func vips() []netip.Addr {
+	var all []netip.Addr
+	for _, service := range services {
+		all = append(all, service.vips...)
+	}
+	return all
 }
 
 func (s service) listen(i int) netip.AddrPort { return netip.AddrPortFrom(s.vips[i], s.port) }

@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-
-	"github.com/pointsman/pointsman/test/consul"
 )
 
 // startConsul runs an agent on the balancer, as an operator would, and
@@ -18,28 +13,13 @@ import (
 func (s *stage) startConsul(ctx context.Context) error {
 	act("Starting Consul")
 	began := time.Now()
-	binary, err := consul.Find(ctx, func(format string, args ...any) { say(format, args...) })
-	if err != nil {
-		return err
-	}
-	s.agent, err = consul.Start(ctx, consul.Options{
-		Binary: binary,
-		Parent: s.lab.Dir,
-		Dial:   s.lab.Balancer.Dial,
-		Start: func(cmd *exec.Cmd) (<-chan struct{}, error) {
-			p, err := s.lab.Balancer.Start(cmd)
-			if err != nil {
-				return nil, err
-			}
-			return p.Done(), nil
-		},
-	})
+	err := s.StartConsul(ctx, func(format string, args ...any) { say(format, args...) })
 	if err != nil {
 		return err
 	}
 	for _, service := range services {
 		for i, b := range backends {
-			if err := s.register(service, b, service.address(s.lab.Backends[i]).String()); err != nil {
+			if err := s.register(service, b, service.address(s.Lab.Backends[i]).String()); err != nil {
 				return err
 			}
 		}
@@ -49,7 +29,7 @@ func (s *stage) startConsul(ctx context.Context) error {
 }
 
 func (s *stage) register(service service, b backend, address string) error {
-	err := s.agent.Client().Agent().ServiceRegister(&api.AgentServiceRegistration{
+	err := s.Consul.Client().Agent().ServiceRegister(&api.AgentServiceRegistration{
 		ID: instance(service, b), Name: service.name, Address: address, Port: int(service.port),
 		Weights: &api.AgentWeights{Passing: b.weight, Warning: 1},
 		Check:   &api.AgentServiceCheck{CheckID: instance(service, b), TTL: "10m", Status: api.HealthPassing},
@@ -68,24 +48,13 @@ func (s *stage) fail() error { return s.setChecks(api.HealthCritical) }
 func (s *stage) pass() error { return s.setChecks(api.HealthPassing) }
 
 func (s *stage) setChecks(state string) error {
-	if s.agent == nil {
+	if s.Consul == nil {
 		return nil
 	}
 	for _, service := range services {
-		if err := s.agent.Client().Agent().UpdateTTL(instance(service, victim), "said by the demo", state); err != nil {
+		if err := s.Consul.Client().Agent().UpdateTTL(instance(service, victim), "said by the demo", state); err != nil {
 			return fmt.Errorf("setting the check of %s to %s: %w", instance(service, victim), state, err)
 		}
 	}
 	return nil
-}
-
-func (s *stage) stopConsul() error {
-	if s.agent == nil {
-		return nil
-	}
-	err := s.agent.Stop()
-	if _, gone := os.Stat(s.agent.Directory); gone == nil {
-		err = errors.Join(err, fmt.Errorf("left behind: %s", s.agent.Directory))
-	}
-	return err
 }

@@ -46,12 +46,12 @@ func TestPrivilegedADemoThatCannotRunFailsAndLeavesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("building network namespaces needs root")
 	}
-	s := &stage{binary: "/bin/false"}
-	err := errors.Join(s.build(t.Context(), options{}), s.close())
+	s := &stage{}
+	err := errors.Join(s.build(t.Context(), options{binary: "/bin/false"}), s.close())
 	if err == nil || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("the demo of a program that does nothing: %v", err)
 	}
-	if remains := lab.Remains(s.lab.Prefix); len(remains) > 0 {
+	if remains := lab.Remains(s.Lab.Prefix); len(remains) > 0 {
 		t.Errorf("left behind: %v", remains)
 	}
 }

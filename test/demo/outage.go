@@ -108,7 +108,7 @@ func (s *stage) underLoad(ctx context.Context, event func() error) (traffic.Answ
 	var loads sync.WaitGroup
 	for _, service := range services {
 		for i := range service.vips {
-			load := traffic.Load{From: s.lab.Client, Kind: service.kind, To: service.listen(i), Workers: 2, Pause: 5 * time.Millisecond}
+			load := traffic.Load{From: s.Lab.Client, Kind: service.kind, To: service.listen(i), Workers: 2, Pause: 5 * time.Millisecond}
 			loads.Go(func() {
 				got := load.Run(loading)
 				lock.Lock()

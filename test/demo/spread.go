@@ -24,7 +24,7 @@ func (s *stage) spread(ctx context.Context, alive []backend) (traffic.Answers, e
 	var problems []error
 	for _, service := range services {
 		for i := range service.vips {
-			load := traffic.Load{From: s.lab.Client, Kind: service.kind, To: service.listen(i), Requests: requestsPerVIP, Workers: 8}
+			load := traffic.Load{From: s.Lab.Client, Kind: service.kind, To: service.listen(i), Requests: requestsPerVIP, Workers: 8}
 			got := load.Run(ctx)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -77,7 +77,7 @@ func columns(cell func(backend) string) string {
 }
 
 func (s *stage) victimHost() *lab.Host {
-	for _, h := range s.lab.Backends {
+	for _, h := range s.Lab.Backends {
 		if h.Name == victim.name {
 			return h
 		}

@@ -77,22 +77,22 @@ func explain(s *stage) {
 	say("\nThe lab stays up. In any terminal of root, for example:")
 	say("\n  # requests from the client, a backend's name for an answer")
 	for _, vip := range services[0].vips {
-		say("  %s curl -s 'http://%s/'", in(s.lab.Client), netip.AddrPortFrom(vip, services[0].port))
+		say("  %s curl -s 'http://%s/'", in(s.Lab.Client), netip.AddrPortFrom(vip, services[0].port))
 	}
 	say("\n  # what the balancer thinks")
-	say("  %s status --socket %s", s.binary, s.socket())
-	say("  %s backends --socket %s", s.binary, s.socket())
-	say("  less %s", s.path("balancer.log"))
+	say("  %s status --socket %s", s.Binary, s.Socket())
+	say("  %s backends --socket %s", s.Binary, s.Socket())
+	say("  less %s", s.LogPath())
 	say("\n  # another configuration: edit, then reload")
-	say("  ${EDITOR:-vi} %s && kill -HUP %d", s.path("pointsman.hcl"), s.daemon.PID())
+	say("  ${EDITOR:-vi} %s && kill -HUP %d", s.ConfigPath(), s.Daemon.PID())
 	say("\n  # a shell on a backend")
-	say("  %s bash", in(s.lab.Backends[0]))
-	if s.agent != nil {
+	say("  %s bash", in(s.Lab.Backends[0]))
+	if s.Consul != nil {
 		say("\n  # fail the check of %s in Consul; \"pass\" makes it well again", victim.name)
-		say("  %s curl -s -X PUT %s/v1/agent/check/fail/%s", in(s.lab.Balancer), s.agent.HTTP, instance(services[0], victim))
+		say("  %s curl -s -X PUT %s/v1/agent/check/fail/%s", in(s.Lab.Balancer), s.Consul.HTTP, instance(services[0], victim))
 	} else {
 		say("\n  # pull the cable of %s; \"up\" plugs it in again", victim.name)
-		say("  %s-switch-a ip link set %s down", strings.TrimSuffix(in(s.lab.Client), "-client"), victim.name)
+		say("  %s-switch-a ip link set %s down", strings.TrimSuffix(in(s.Lab.Client), "-client"), victim.name)
 	}
 	say("\n  # take it all down")
 	say("  kill %d", os.Getpid())

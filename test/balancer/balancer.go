@@ -1,0 +1,112 @@
+// Package balancer runs the program in a lab, for the demo and for tests:
+// pointsman run on the balancer, pointsman decap on the backends, a Consul agent
+// beside it, and the questions that an operator would ask. It uses the program
+// only as an operator does.
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/pointsman/pointsman/test/consul"
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// Balancer is the program at work in a lab. It is not safe for use by several
+// goroutines but for its questions, Run, Status and Backends.
+type Balancer struct {
+	Lab    *lab.Lab
+	Binary string        // path of the program
+	Daemon *lab.Process  // of the last Start; nil before
+	Consul *consul.Agent // nil until StartConsul
+	decaps []*lab.Host   // where pointsman decap is on
+}
+
+// New is a balancer that does not run yet.
+func New(l *lab.Lab, binary string) *Balancer { return &Balancer{Lab: l, Binary: binary} }
+
+// ConfigPath is the file that the daemon reads, and LogPath what it writes.
+func (b *Balancer) ConfigPath() string { return filepath.Join(b.Lab.Dir, "pointsman.hcl") }
+func (b *Balancer) LogPath() string    { return filepath.Join(b.Lab.Dir, "balancer.log") }
+
+// Socket is where the daemon answers, and StateDir what a configuration should
+// name as state_dir.
+func (b *Balancer) Socket() string   { return filepath.Join(b.Lab.Dir, "pointsman.sock") }
+func (b *Balancer) StateDir() string { return filepath.Join(b.Lab.Dir, "state") }
+
+// PinDir is a place of the balancer's own, since all hosts of a lab share the
+// file systems of this machine.
+func (b *Balancer) PinDir() string { return filepath.Join(b.Lab.PinDir, "balancer") }
+
+// Configure writes the configuration, for the next Start or Reload.
+func (b *Balancer) Configure(text string) error {
+	return os.WriteFile(b.ConfigPath(), []byte(text), 0o600)
+}
+
+// Start starts the daemon. It returns at once; Await tells when it is ready.
+func (b *Balancer) Start() error {
+	log, err := os.OpenFile(b.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(b.Binary, "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket())
+	cmd.Stdout, cmd.Stderr = log, log
+	b.Daemon, err = b.Lab.Balancer.Start(cmd)
+	return err
+}
+
+// Reload asks the daemon to read its configuration again.
+func (b *Balancer) Reload() error { return b.Daemon.Signal(syscall.SIGHUP) }
+
+// Log is what the daemons have written so far.
+func (b *Balancer) Log() string {
+	text, err := os.ReadFile(b.LogPath())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Detach takes everything off the balancer, by the command.
+func (b *Balancer) Detach(ctx context.Context) error {
+	_, err := b.Run(ctx, "detach", "--pin-dir", b.PinDir())
+	return err
+}
+
+// Close ends the daemon and Consul and takes everything off all hosts again, by
+// the commands that an operator would use. What they leave is an error. The lab
+// stays.
+func (b *Balancer) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var errs []error
+	if b.Daemon != nil {
+		errs = append(errs, b.Daemon.Stop(), b.Detach(ctx))
+		b.Daemon = nil
+	}
+	errs = append(errs, b.decapOff(ctx), b.stopConsul(), b.pinsLeft())
+	return errors.Join(errs...)
+}
+
+// pinsLeft looks for pins before the lab would remove them.
+func (b *Balancer) pinsLeft() error {
+	var pins []error
+	err := filepath.WalkDir(b.Lab.PinDir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			pins = append(pins, fmt.Errorf("left pinned: %s", path))
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(append(pins, err)...)
+}

@@ -1,0 +1,25 @@
+package balancer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Build builds the program into a directory and returns its path, or returns
+// that of the environment variable POINTSMAN_BINARY where it is set. The working
+// directory must be inside the repository.
+func Build(ctx context.Context, dir string) (string, error) {
+	if path := os.Getenv("POINTSMAN_BINARY"); path != "" {
+		return filepath.Abs(path)
+	}
+	path := filepath.Join(dir, "pointsman")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/pointsman/pointsman/cmd/pointsman")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the program: %w: %s", err, output)
+	}
+	return path, nil
+}

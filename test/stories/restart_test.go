@@ -1,0 +1,141 @@
+package stories
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/traffic"
+)
+
+const unprobed = `
+service "web" {
+  listen = ["192.0.2.1:80/tcp", "[2001:db8:10::1]:80/tcp", "192.0.2.1:7000/tcp"]
+  backend "{{v4 1}}" {}
+  backend "{{v6 2}}" { weight = 2 }
+}
+service "dns" {
+  listen  = ["192.0.2.2:53/udp", "[2001:db8:10::2]:53/udp"]
+  forward = "l2"
+  backend "{{v6 1}}" {}
+  backend "{{v4 2}}" {}
+}`
+
+func TestPrivilegedForwardingOutlivesTheDaemonAndTheNextOneAdoptsIt(t *testing.T) {
+	for _, row := range []struct {
+		promise string
+		end     func(*stage)
+	}{
+		{"when it is killed", func(s *stage) { s.Daemon.Kill() }},
+		{"when it is asked to end", func(s *stage) { s.must(s.Daemon.Stop()) }},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			s := open(t, lab.Options{Backends: 2}, 1, 2)
+			s.begin(unprobed)
+			asking := s.keepAsking(allVIPs...)
+			flows := s.openFlows("tcp 192.0.2.1:7000", 20)
+			defer flows.Close()
+			slots, forwarded := s.slots("web"), s.status().Outcomes["FORWARD"]
+
+			row.end(s)
+			for _, vip := range allVIPs {
+				s.allAnswered("without a daemon, "+vip, s.ask(vip, 200))
+			}
+			if broken := flows.Use(time.Second); len(broken) > 0 {
+				t.Errorf("%d flows broke without a daemon, the first: %v", len(broken), broken[0].Broken)
+			}
+
+			s.must(s.Start())
+			now, err := s.AwaitReady(t.Context())
+			s.must(err)
+			if now.LastApply != nil {
+				t.Errorf("the next daemon changed tables that were right: %+v", now.LastApply)
+			}
+			if got := s.slots("web"); !maps.Equal(got, slots) {
+				t.Errorf("the next daemon shows slots %v, the one before %v", got, slots)
+			}
+			if got := now.Outcomes["FORWARD"]; got < forwarded+uint64(len(allVIPs)*200) {
+				t.Errorf("%d packets were forwarded in all, and %d before; it counts anew", got, forwarded)
+			}
+			for _, vip := range allVIPs {
+				s.allAnswered("by the next daemon, "+vip, s.ask(vip, 100))
+			}
+			if broken := flows.Use(time.Second); len(broken) > 0 {
+				t.Errorf("%d flows broke as it started, the first: %v", len(broken), broken[0].Broken)
+			}
+			s.allAnswered("all the while", asking.finish())
+		})
+	}
+}
+
+func TestPrivilegedADaemonThatComesBackTakesOutWhatDiedMeanwhile(t *testing.T) {
+	s := open(t, lab.Options{Backends: 3}, 1, 2)
+	s.begin(probed)
+	s.Daemon.Kill()
+	s.backend(2).Kill()
+	s.must(s.Start())
+	s.awaitBackends("web", "backend-1 up", "backend-2 down probe:", "backend-3 up")
+	s.awaitBackends("dns", "backend-1 up", "backend-2 down probe:", "backend-3 up")
+	for _, vip := range allVIPs {
+		s.spread(vip, survivors)
+	}
+}
+
+func TestPrivilegedDetachLeavesNothing(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2, SecondSegment: 1}, 1, 2)
+	s.begin(unprobed)
+	s.must(s.Daemon.Stop())
+	if len(s.programs()) == 0 {
+		t.Error("no program is attached before")
+	}
+	s.must(s.Detach(t.Context()))
+	if left := s.programs(); len(left) > 0 {
+		t.Errorf("programs are still attached to %v", left)
+	}
+	if _, err := os.Stat(s.PinDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", s.PinDir(), err)
+	}
+	s.noneAnswered("http 192.0.2.1:80")
+	s.must(s.Detach(t.Context())) // again, and it is no error
+
+	s.begin(unprobed)
+	s.allAnswered("after a start from nothing", s.ask("http 192.0.2.1:80", 50))
+}
+
+func TestPrivilegedDetachRefusesWhileTheDaemonRuns(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2}, 1, 2)
+	s.begin(unprobed)
+	if err := s.Detach(t.Context()); err == nil {
+		t.Error("it took everything from under the daemon")
+	}
+	s.allAnswered("after the refusal", s.ask("http 192.0.2.1:80", 50))
+}
+
+// programs are the balancer's interfaces that an XDP program is attached to.
+func (s *stage) programs() []string {
+	s.t.Helper()
+	links, err := s.Lab.Balancer.Links().LinkList()
+	s.must(err)
+	var attached []string
+	for _, link := range links {
+		if xdp := link.Attrs().Xdp; xdp != nil && xdp.Attached {
+			attached = append(attached, link.Attrs().Name)
+		}
+	}
+	return attached
+}
+
+func (s *stage) openFlows(vip string, count int) traffic.Flows {
+	s.t.Helper()
+	load := s.load(vip)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	flows, err := traffic.Open(ctx, load.From, load.Kind, load.To, count)
+	s.must(err)
+	return flows
+}
