@@ -5,12 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/test/lab"
@@ -23,9 +24,10 @@ var FloodNet = netip.MustParsePrefix("198.18.0.0/15")
 // Flood is SYNs without end, each of another source address and port, so that
 // each is a new flow.
 type Flood struct {
-	From *lab.Host
-	To   netip.AddrPort // IPv4
-	Rate int            // a second, at most; 0 is as many as go
+	From    *lab.Host
+	To      netip.AddrPort // IPv4
+	Rate    int            // a second, at most; 0 is as many as go
+	Workers int            // senders at a time; 0 is 1
 }
 
 const (
@@ -37,16 +39,36 @@ const (
 // Run sends until the context ends and returns how many were sent. No two of
 // them are of one flow, up to 2^33.
 func (f Flood) Run(ctx context.Context) (sent uint64, err error) {
+	f.Workers = max(f.Workers, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var sum atomic.Uint64
+	var workers errgroup.Group
+	for first := range f.Workers {
+		workers.Go(func() error {
+			defer cancel() // one that fails ends the others
+			sent, err := f.send(ctx, uint64(first))
+			sum.Add(sent)
+			return err
+		})
+	}
+	err = workers.Wait()
+	return sum.Load(), err
+}
+
+// send sends every so manieth flow from the first on.
+func (f Flood) send(ctx context.Context, first uint64) (sent uint64, err error) {
 	var fd int
 	if err := f.From.Do(func() error { fd, err = f.open(); return err }); err != nil {
 		return 0, fmt.Errorf("opening a socket for a flood: %w", err)
 	}
 	defer unix.Close(fd)
-	b, start, began := f.newBatch(), rand.Uint64(), time.Now()
+	b, began, workers := f.newBatch(), time.Now(), uint64(f.Workers)
 	for ctx.Err() == nil {
 		for i := range b.packets {
+			n := first + (sent+uint64(i))*workers
 			// An odd factor goes through all flows before it meets one again.
-			b.packets[i].stamp((start + sent + uint64(i)) * 0x9e3779b97f4a7c15 & (1<<floodBits - 1))
+			b.packets[i].stamp(n * 0x9e3779b97f4a7c15 & (1<<floodBits - 1))
 		}
 		n, err := b.send(fd)
 		sent += uint64(n)
@@ -54,7 +76,7 @@ func (f Flood) Run(ctx context.Context) (sent uint64, err error) {
 			return sent, fmt.Errorf("sending SYN %d of a flood: %w", sent+1, err)
 		}
 		if f.Rate > 0 {
-			pause(ctx, time.Until(began.Add(time.Duration(sent)*time.Second/time.Duration(f.Rate))))
+			pause(ctx, time.Until(began.Add(time.Duration(sent*workers)*time.Second/time.Duration(f.Rate))))
 		}
 	}
 	return sent, nil
