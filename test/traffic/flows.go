@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -18,7 +19,7 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// Flow is a TCP connection or a UDP socket that stays open.
+// Flow is a TCP connection, be it HTTP's, or a UDP socket that stays open.
 type Flow struct {
 	Backend string    // who answered first
 	Client  net.Addr  // the client's address and port
@@ -34,8 +35,8 @@ type Flow struct {
 // Flows are long-lived flows to one VIP.
 type Flows []*Flow
 
-// Open opens flows, TCP or UDP, one after the other. Each must be answered
-// before the context ends.
+// Open opens flows, one after the other. Each must be answered before the
+// context ends.
 func Open(ctx context.Context, from *lab.Host, kind Kind, to netip.AddrPort, count int) (Flows, error) {
 	var flows Flows
 	for range count {
@@ -55,12 +56,12 @@ func openFlow(ctx context.Context, from *lab.Host, kind Kind, to netip.AddrPort)
 		return nil, err
 	}
 	f := &Flow{Client: conn.LocalAddr(), kind: kind, conn: conn, lines: bufio.NewReader(conn)}
+	deadline, _ := ctx.Deadline() // none is none for ask, too
 	if kind == TCP {
 		f.Backend, err = f.lines.ReadString('\n')
 		f.Backend = strings.TrimSpace(f.Backend)
 	} else {
-		deadline, _ := ctx.Deadline() // none is none for askUDP, too
-		f.Backend, err = f.askUDP("first", deadline)
+		f.Backend, err = f.ask("first", deadline)
 	}
 	if err != nil {
 		conn.Close()
@@ -110,6 +111,9 @@ func (f *Flow) ask(question string, deadline time.Time) (string, error) {
 	if err := f.conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
+	if f.kind == HTTP {
+		return f.askHTTP()
+	}
 	if _, err := io.WriteString(f.conn, question+"\n"); err != nil {
 		return "", err
 	}
@@ -122,6 +126,18 @@ func (f *Flow) ask(question string, deadline time.Time) (string, error) {
 		return "", fmt.Errorf("asked %q, got %q", question, answer)
 	}
 	return name, nil
+}
+
+// askHTTP sends a request on the connection and leaves it open.
+func (f *Flow) askHTTP() (string, error) {
+	if _, err := io.WriteString(f.conn, "GET / HTTP/1.1\r\nHost: vip\r\n\r\n"); err != nil {
+		return "", err
+	}
+	response, err := http.ReadResponse(f.lines, nil)
+	if err != nil {
+		return "", err
+	}
+	return whoAnswers(response)
 }
 
 // again is after how long a datagram counts as lost. A lost one breaks no flow.

@@ -120,6 +120,11 @@ func askHTTP(ctx context.Context, from *lab.Host, to netip.AddrPort) (string, er
 	if err != nil {
 		return "", err
 	}
+	return whoAnswers(response)
+}
+
+// whoAnswers is the name in the body.
+func whoAnswers(response *http.Response) (string, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
@@ -182,7 +187,11 @@ func answer(conn net.Conn, question string) (string, error) {
 
 // dial gives the connection the deadline of the context.
 func dial(ctx context.Context, from *lab.Host, kind Kind, to netip.AddrPort) (net.Conn, error) {
-	conn, err := from.Dial(ctx, string(kind), to.String())
+	network := "tcp"
+	if kind == UDP {
+		network = "udp"
+	}
+	conn, err := from.Dial(ctx, network, to.String())
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,7 @@ func TestPrivilegedFlowsSayWhichOfThemBroke(t *testing.T) {
 func TestPrivilegedAConversationNoticesWhoBreaksAndWhoFallsSilent(t *testing.T) {
 	l := newLab(t)
 	b := l.Backends[0]
-	for _, kind := range []Kind{TCP, UDP} {
+	for _, kind := range []Kind{HTTP, TCP, UDP} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		flows, err := Open(ctx, l.Client, kind, port(b, kind), 6)
