@@ -74,31 +74,39 @@ static __always_inline void count_flow(enum flow_event event)
 		(*counter)++;
 }
 
-/* What a look into a bucket finds. A place is below FLOWS_PER_BUCKET, or there is none. */
-struct places {
-	__u32 own;	/* of the flow itself, living */
-	__u32 room;	/* of no flow, or of an expired one */
-	__u64 flow;	/* what stands at own, else at room */
-};
-
-static __always_inline void look_into(const struct flow_bucket *bucket, __u64 hash, __u32 now, struct places *places)
+/*
+ * Where the flow itself stands in its bucket, living, and the word there;
+ * FLOWS_PER_BUCKET if it does not. Digests first: time matters to one at most.
+ */
+static __always_inline __u32 find_flow(const struct flow_bucket *bucket, __u64 hash, __u32 now, __u64 *word)
 {
-	__u64 in_room = 0;
+	__u32 place = FLOWS_PER_BUCKET;
 
-	*places = (struct places){ .own = FLOWS_PER_BUCKET, .room = FLOWS_PER_BUCKET };
+	for (__u32 i = 0; i < FLOWS_PER_BUCKET; i++) {
+		__u64 flow = READ_ONCE(bucket->flow[i]);
+
+		if (flow >> DIGEST_SHIFT == hash >> (64 - DIGEST_BITS) && flow && !flow_expired(flow, now)) {
+			place = i;
+			*word = flow;
+		}
+	}
+	return place;
+}
+
+/* A place of no flow or of an expired one, and the word there; FLOWS_PER_BUCKET if all of them live. */
+static __always_inline __u32 find_room(const struct flow_bucket *bucket, __u32 now, __u64 *word)
+{
+	__u32 place = FLOWS_PER_BUCKET;
+
 	for (__u32 i = 0; i < FLOWS_PER_BUCKET; i++) {
 		__u64 flow = READ_ONCE(bucket->flow[i]);
 
 		if (!flow || flow_expired(flow, now)) {
-			places->room = i;
-			in_room = flow;
-		} else if (flow >> DIGEST_SHIFT == hash >> (64 - DIGEST_BITS)) {
-			places->own = i;
-			places->flow = flow;
+			place = i;
+			*word = flow;
 		}
 	}
-	if (places->own == FLOWS_PER_BUCKET)
-		places->flow = in_room;
+	return place;
 }
 
 /* Puts a flow in place of what was seen there. Fails if another CPU was faster. */
@@ -111,19 +119,19 @@ static __always_inline int put_flow(struct flow_bucket *bucket, __u32 place, __u
 static __always_inline __u32 recall(__u64 hash, __u32 now, __u32 idle_seconds)
 {
 	struct flow_bucket *bucket = find_bucket(hash);
-	struct places places;
-	__u64 renewed;
+	__u64 flow, renewed;
+	__u32 place;
 
 	if (!bucket)
 		return 0;
-	look_into(bucket, hash, now, &places);
-	if (places.own == FLOWS_PER_BUCKET)
+	place = find_flow(bucket, hash, now, &flow);
+	if (place == FLOWS_PER_BUCKET)
 		return 0;
-	renewed = make_flow(hash, flow_index(places.flow), 0, now + idle_seconds);
+	renewed = make_flow(hash, flow_index(flow), 0, now + idle_seconds);
 	/* At most once a second, so that a busy flow does not keep its cache line to one CPU. */
-	if (renewed != places.flow)
-		put_flow(bucket, places.own, places.flow, renewed);
-	return flow_index(places.flow);
+	if (renewed != flow)
+		put_flow(bucket, place, flow, renewed);
+	return flow_index(flow);
 }
 
 /*
@@ -134,19 +142,21 @@ static __always_inline __u32 recall(__u64 hash, __u32 now, __u32 idle_seconds)
 static __always_inline int remember(__u64 hash, __u32 now, __u64 flow)
 {
 	struct flow_bucket *bucket = find_bucket(hash);
-	struct places places;
+	__u64 seen = 0;
+	__u32 place;
 
 	if (!bucket)
 		return 0;
-	look_into(bucket, hash, now, &places);
-	if (places.own < FLOWS_PER_BUCKET)
-		return put_flow(bucket, places.own, places.flow, flow);
-	if (places.room == FLOWS_PER_BUCKET || !put_flow(bucket, places.room, places.flow, flow)) {
+	place = find_flow(bucket, hash, now, &seen);
+	if (place < FLOWS_PER_BUCKET)
+		return put_flow(bucket, place, seen, flow);
+	place = find_room(bucket, now, &seen);
+	if (place == FLOWS_PER_BUCKET || !put_flow(bucket, place, seen, flow)) {
 		count_flow(FLOW_REFUSED);
 		return 0;
 	}
 	count_flow(FLOW_INSERTED);
-	if (places.flow)
+	if (seen)
 		count_flow(FLOW_EVICTED);
 	return 1;
 }
@@ -155,11 +165,12 @@ static __always_inline int remember(__u64 hash, __u32 now, __u64 flow)
 static __always_inline void forget(__u64 hash, __u32 now)
 {
 	struct flow_bucket *bucket = find_bucket(hash);
-	struct places places;
+	__u64 flow;
+	__u32 place;
 
 	if (!bucket)
 		return;
-	look_into(bucket, hash, now, &places);
-	if (places.own < FLOWS_PER_BUCKET)
-		put_flow(bucket, places.own, places.flow, 0);
+	place = find_flow(bucket, hash, now, &flow);
+	if (place < FLOWS_PER_BUCKET)
+		put_flow(bucket, place, flow, 0);
 }
