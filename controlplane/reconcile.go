@@ -132,7 +132,7 @@ func (d *daemon) facts() desired.Input {
 // input is all that is known now.
 func (d *daemon) input(now time.Time) desired.Input {
 	in := d.facts()
-	in.Now = now
+	in.Now, in.Held = now, held(d.tables)
 	in.Verdicts = make(map[desired.Key]desired.Verdict, len(d.candidates))
 	in.Hops = make(map[netip.Addr]desired.Hop, len(d.candidates))
 	for _, c := range d.candidates {

@@ -87,10 +87,15 @@ type stage struct {
 	end       func()
 }
 
-func play(t *testing.T, story *txtar.Archive) {
+func newStage(t *testing.T) *stage {
 	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}, raised: time.Now(), state: t.TempDir()}
 	s.plane.AddInterface("eth0", fake.Interface{Index: 2})
 	s.plane.AddInterface("eth1", fake.Interface{Index: 3, Mode: "generic", Reason: "the driver refuses native mode"})
+	return s
+}
+
+func play(t *testing.T, story *txtar.Archive) {
+	s := newStage(t)
 	defer func() { s.end() }()
 	for i := range story.Files {
 		file := &story.Files[i]
@@ -208,9 +213,10 @@ func (s *stage) start(data []byte) {
 	}
 }
 
-// untimed drops what differs from run to run.
+// untimed drops what differs from run to run. A time that never was stays, for
+// all to see.
 func untimed(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey || a.Key == "confirmed" {
+	if a.Key == slog.TimeKey || a.Key == "confirmed" && !a.Value.Time().IsZero() {
 		return slog.Attr{}
 	}
 	return a

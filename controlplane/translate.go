@@ -169,6 +169,24 @@ func sizes(file *config.File, secret uint64) Sizes {
 	}
 }
 
+// held are the names of the services that some VIP leads to and that have a
+// backend.
+func held(tables *dataplane.Tables) map[string]bool {
+	manned := map[uint32]bool{}
+	for _, backend := range tables.Backends {
+		if !backend.Dead {
+			manned[backend.Service] = true
+		}
+	}
+	names := map[string]bool{}
+	for _, vip := range tables.VIPs {
+		if manned[vip.Service] {
+			names[tables.Services[vip.Service].Name] = true
+		}
+	}
+	return names
+}
+
 // addresses are those whose next hops are needed.
 func addresses(candidates []desired.Candidate) []netip.Addr {
 	all := make([]netip.Addr, 0, len(candidates))

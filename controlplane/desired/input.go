@@ -23,6 +23,8 @@ type Input struct {
 	// Overrides are the operators' wishes, at most one a backend.
 	Overrides []Override
 	Before    Report // what Merge said last; the zero Report at a start
+	// Held are the names of services that the kernel has VIPs and backends of.
+	Held map[string]bool
 }
 
 // Service is what the operator declared. Names are unique and every VIP has
@@ -62,6 +64,7 @@ const (
 type View struct {
 	Known     bool // every source has answered at least once
 	Instances []Instance
+	Nobody    string // why there may be no instances, for people
 }
 
 // Instance is one candidate, as its source describes it. These are facts; what

@@ -55,8 +55,11 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 		want.Backends = members(in, s, backends)
 	} else {
 		want.Keep = true
+		if in.Held[s.Name] {
+			waiting = "forwards by the tables as they were; " + waiting
+		}
 	}
-	summarize(&said, waiting)
+	summarize(&said, waiting, in.Views[s.Name].Nobody)
 	keepSince(&said, before, in.Now)
 	return want, said
 }
@@ -66,7 +69,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 // Once complete, facts that are missing are a matter of single backends.
 func awaited(in Input, s Service, backends []backend, before ServiceReport) string {
 	if !in.Views[s.Name].Known {
-		return "waiting for the first answer about who its backends are"
+		return "waiting for Consul's first answer"
 	}
 	if before.Ready {
 		return ""
@@ -154,7 +157,7 @@ func greatestCommonDivisor(a, b uint16) uint16 {
 }
 
 // summarize says what the backends make of the service.
-func summarize(said *ServiceReport, waiting string) {
+func summarize(said *ServiceReport, waiting, nobody string) {
 	missing := 0
 	for _, b := range said.Backends {
 		switch b.State {
@@ -170,6 +173,9 @@ func summarize(said *ServiceReport, waiting string) {
 		said.State, said.Reason = Waiting, waiting
 	case len(said.Backends) == 0:
 		said.State, said.Reason = Down, "it has no backends"
+		if nobody != "" {
+			said.Reason += ": " + nobody
+		}
 	case said.Up == 0:
 		said.State, said.Reason = Down, "no backend is up"
 	case said.Panic:

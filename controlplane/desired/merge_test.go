@@ -290,9 +290,17 @@ func TestFirstView(t *testing.T) {
 	unknown := newWorld(consul(a))
 	unknown.Views = nil
 	forgotten := newWorld(consul(a)).after(func(w *world) { w.Views = nil })
+	restarted := newWorld(consul(a))
+	restarted.Views, restarted.Held = nil, map[string]bool{"web": true}
+	unheard := newWorld()
+	unheard.Views["web"] = View{Known: true, Nobody: `Consul knows no instance of "wbe"`}
 	prove(t, []row{
 		{"a service nobody answered for is left as the kernel holds it", unknown, `
-web waiting: waiting for the first answer about who its backends are
+web waiting: waiting for Consul's first answer
+  kernel: as it is
+`},
+		{"and says so where it holds something", restarted, `
+web waiting: forwards by the tables as they were; waiting for Consul's first answer
   kernel: as it is
 `},
 		{"so is one whose first probes are not over", newWorld(consul(a), consul(b)).probe(a, Well, ""), `
@@ -308,11 +316,15 @@ web waiting: waiting for the next hop of 2 backends
   kernel: as it is
 `},
 		{"a reload that asks Consul something else waits again", forgotten, `
-web waiting: waiting for the first answer about who its backends are
+web waiting: waiting for Consul's first answer
   kernel: as it is
 `},
 		{"an answer that nobody is there is an answer", newWorld(), `
 web down: it has no backends
+  kernel:
+`},
+		{"and where the source knows why nobody is, the reason does", unheard, `
+web down: it has no backends: Consul knows no instance of "wbe"
   kernel:
 `},
 	})
