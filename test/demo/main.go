@@ -85,11 +85,11 @@ func play(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	kept, err := s.connect(ctx)
-	if err != nil {
+	kept := &connections{stage: s}
+	defer kept.close()
+	if err := kept.connect(ctx); err != nil {
 		return err
 	}
-	defer kept.close()
 	act("%s dies under load", victim.name)
 	failure, err := s.failure(ctx, kept)
 	if err != nil {

@@ -65,9 +65,10 @@ func (s *stage) failure(ctx context.Context, kept *connections) (outage, error) 
 	}
 	say("Gone after %s: %d of the %d requests sent until then were lost,", milliseconds(o.after), o.lost, o.among)
 	say("none of the %d after that.", well)
-	o.toll, err = kept.toll(ctx, s)
-	say("%d connections were open: the %d to %s broke, and %d of the others.", o.toll.open, o.toll.victims, victim.name, o.toll.others)
-	return o, errors.Join(append(problems, err)...)
+	o.toll, err = kept.toll(ctx)
+	say("%d connections were open: the %d to %s broke, and %d of the others.", connectionCount, o.toll.victims, victim.name, o.toll.others)
+	say("The clients that lost theirs connect again.")
+	return o, errors.Join(append(problems, err, kept.connect(ctx))...)
 }
 
 // recovery starts the victim's servers again under load, and waits until it has
@@ -100,8 +101,8 @@ func (s *stage) recovery(ctx context.Context, kept *connections) (outage, error)
 	say("Its first answer was to a request sent after %s. Of %d requests meanwhile", milliseconds(o.after), len(answers))
 	say("%d were lost.", o.lost)
 	problems = append(problems, s.learn(ctx, revived))
-	o.toll, err = kept.toll(ctx, s)
-	say("Of the %d connections that were open, %d broke.", o.toll.open, o.toll.victims+o.toll.others)
+	o.toll, err = kept.toll(ctx)
+	say("%d connections were open, some where %s takes over now: %d broke.", connectionCount, victim.name, o.toll.others)
 	return o, errors.Join(append(problems, err)...)
 }
 
