@@ -124,7 +124,7 @@ func (d *daemon) facts() desired.Input {
 			continue
 		}
 		view := d.views[d.watchNames[s.Name]]
-		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view)}
+		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view), Nobody: query(*s.Consul).Nobody()}
 	}
 	return in
 }
