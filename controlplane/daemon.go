@@ -50,6 +50,7 @@ type daemon struct {
 	lastApply *applied
 	writing   backoff
 	audited   time.Time
+	samples   samples // of the counters, at each audit
 	settling  settling
 
 	journal journal
@@ -71,6 +72,7 @@ func (d *daemon) begin(first loaded) error {
 		return fmt.Errorf("reading the tables: %w", err)
 	}
 	d.audited = time.Now()
+	d.sample()
 	d.hold(tables)
 	d.journal = journal{log: d.log}
 	// An earlier daemon's tables are as good as its last word, so the program
@@ -192,6 +194,7 @@ func (d *daemon) audit() bool {
 		return false
 	}
 	d.audited = time.Now()
+	d.sample()
 	d.attach.check(d.moved)
 	if d.tables == nil {
 		return true

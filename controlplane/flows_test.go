@@ -19,6 +19,13 @@ func (s *stage) flows(verb string, words []string, text string) {
 		_, err = s.daemon.Drain(api.DrainRequest{Service: words[0], Address: words[1], TTL: words[2], Reason: text}, "ada")
 	case "undrain":
 		_, err = s.daemon.Undrain(api.UndrainRequest{Service: words[0], Address: words[1]}, "ada")
+	case "dropped":
+		n := uint64(0)
+		fmt.Sscan(words[1], &n)
+		var counters dataplane.Counters
+		counters, err = s.plane.Counters()
+		counters.Outcomes[words[0]] += n
+		s.plane.SetCounters(counters)
 	case "packets":
 		s.plane.Change(func(tables *dataplane.Tables) { noteSeconds(tables, words[0], s.daemon.second()) })
 	case "remember":

@@ -20,6 +20,7 @@ type page struct {
 	census    census
 	flowLimit int // of the flow table
 	lastApply *applied
+	samples   samples
 	attached  []dataplane.Attachment
 	attachErr error
 	views     map[string]consul.View // by service
@@ -28,7 +29,7 @@ type page struct {
 func (d *daemon) publish() {
 	p := &page{
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
-		placed: d.placed, census: d.settling.last, lastApply: d.lastApply,
+		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples,
 		attached: d.attach.done, attachErr: d.attach.err,
 		views: map[string]consul.View{},
 	}

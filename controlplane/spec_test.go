@@ -49,6 +49,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	undrain SERVICE ADDRESS      and takes it back
 //	packets VIP      one goes to the fallback of each moving slot, now
 //	remember ADDRESS SECONDS N   the program remembers flows
+//	dropped OUTCOME N    the program counts that many packets more
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
 func TestSpecs(t *testing.T) {
@@ -164,7 +165,7 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.plane.AddInterface(rest, fake.Interface{Index: 12})
 	case "meddle":
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
-	case "drain", "undrain", "packets", "remember":
+	case "drain", "undrain", "packets", "remember", "dropped":
 		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
 		pause, err := time.ParseDuration(rest)

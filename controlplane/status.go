@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
@@ -23,9 +24,6 @@ func (d *daemon) Status() api.Status {
 		FlowTable:  api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
 		Draining:   p.draining(),
 	}
-	if len(status.Warnings) > 0 {
-		status.State = "degraded"
-	}
 	if p.refused != nil {
 		status.Config.Error = p.refused.Error()
 	}
@@ -40,12 +38,16 @@ func (d *daemon) Status() api.Status {
 		}
 	}
 	if counters, err := d.plane.Counters(); err == nil {
+		status.Warnings = append(status.Warnings, p.samples.drops(time.Now(), counters.Outcomes)...)
 		status.Outcomes = counters.Outcomes
 		status.FlowTable.Inserted = counters.Flows.Inserted
 		status.FlowTable.Evicted = counters.Flows.Evicted
 		status.FlowTable.Refused = counters.Flows.Refused
 	} else {
 		d.log.Error("the counters cannot be read", "reason", err)
+	}
+	if len(status.Warnings) > 0 {
+		status.State = "degraded"
 	}
 	return status
 }
