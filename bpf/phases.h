@@ -43,6 +43,7 @@ struct seeker {
 	__u8 new_flow;		/* 1 for a TCP SYN */
 	__u8 track_always;
 	__u8 unlearned;		/* set to 1 where LEARNING could not remember the flow */
+	__u8 remembered;	/* set to 1 where the flow was remembered before */
 };
 
 static __always_inline struct condition *find_condition(__u32 slot, __u8 protocol)
@@ -101,8 +102,10 @@ static __noinline __u32 place_old_flow(struct seeker *seeker, enum phase phase, 
 	__u32 remembered = recall_living(seeker);
 	__u32 otherwise = phase == MOVING || phase == LEARNING ? fallback : seeker->owner;
 
-	if (remembered)
+	if (remembered) {
+		seeker->remembered = 1;
 		return remembered;
+	}
 	if (otherwise && (phase == LEARNING || seeker->track_always))
 		seeker->unlearned = !remember_old(seeker, otherwise);
 	return otherwise;
@@ -128,6 +131,9 @@ static __noinline __u32 choose(struct seeker *seeker, __u32 slot, __u8 protocol)
 	chosen = seeker->new_flow ? place_new_flow(seeker, phase, fallback) : place_old_flow(seeker, phase, fallback);
 	/* LEARNING begins anew with each flow that could not be remembered: SETTLING would break it. */
 	note = phase == LEARNING ? seeker->unlearned : chosen != seeker->owner;
+	/* MOVING lasts as long as its fallback has flows that nobody remembers: for the others SETTLING will do. */
+	if (phase == MOVING && seeker->remembered)
+		note = 0;
 	if (note && condition->second != seeker->now)
 		condition->second = seeker->now;
 	return chosen;

@@ -89,10 +89,11 @@ enum phase {
 struct condition {
 	__u32 word;
 	/*
-	 * In MOVING and SETTLING the second of the last packet that went to
-	 * another backend than the owner, written here; in LEARNING the second
-	 * when that began, written by the control plane, or later that of the last
-	 * flow that could not be remembered, written here.
+	 * When the phase was last needed. In MOVING the second of the last packet
+	 * of a flow that nobody remembers and that went to the fallback, in SETTLING
+	 * of the last that went to another backend than the owner; in LEARNING the
+	 * second when that began, or of the last flow that could not be remembered.
+	 * A phase begins with the control plane's second; later ones are noted here.
 	 */
 	__u32 second;
 };

@@ -26,9 +26,10 @@ func (p Phase) String() string {
 }
 
 // Condition is what a slot goes through for one protocol. The zero Condition
-// is settled. Second is of the monotonic clock: in Moving and Settling that of
-// the last packet that went to another backend than the owner, in Learning that
-// when it began, or of the last flow that could not be remembered.
+// is settled. Second, of the monotonic clock, is when the phase was last needed:
+// by a packet of a forgotten flow that went to the fallback (Moving), of any flow
+// that went to another backend than the owner (Settling), or of a flow that could
+// not be remembered (Learning); or when it began.
 type Condition struct {
 	Phase    Phase
 	Fallback uint32 // NoBackend unless Moving or Learning
@@ -72,8 +73,9 @@ func (c Condition) Tick(now Moment) Condition {
 	if c.Phase == Settled || int32(now.Second-c.Second) <= int32(now.IdleSeconds) {
 		return c
 	}
-	if c.Phase == Learning {
-		// By now every living flow has been seen and is remembered.
+	if c.hasFallback() {
+		// By now every living flow of the fallback has been seen and is
+		// remembered, or there is none that is not.
 		return Condition{Phase: Settling, Second: now.Second}
 	}
 	return Condition{}

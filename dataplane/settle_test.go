@@ -28,10 +28,11 @@ func TestTimeSettlesWhatNoPacketNeeds(t *testing.T) {
 		steps   string   // of the last
 	}{
 		{"a slot that moves has its idle timeout", tcp, []uint32{110}, ""},
-		{"then it is settled, and the mark goes after the phases", tcp, []uint32{111}, "phases web, +vip"},
-		{"what is settled is not looked at again", tcp, []uint32{111, 300}, ""},
+		{"then it settles, and the mark stays", tcp, []uint32{111}, "phases web"},
+		{"after another it is settled, and the mark goes after the phases", tcp, []uint32{111, 122}, "phases web, +vip"},
+		{"what is settled is not looked at again", tcp, []uint32{111, 122, 300}, ""},
 		{"a slot that learns has its idle timeout", udp, []uint32{110}, ""},
-		{"then it settles, and the mark stays", udp, []uint32{111}, "phases web"},
+		{"then it settles like the other", udp, []uint32{111}, "phases web"},
 		{"for another idle timeout", udp, []uint32{111, 121}, ""},
 		{"after which it is settled", udp, []uint32{111, 122}, "phases web, +vip"},
 	} {

@@ -68,6 +68,9 @@ func (b *Balancer) choose(p Packet, vip dataplane.VIPEntry, second uint32) uint3
 	if condition.Phase == dataplane.Learning {
 		worthNoting = s.unlearned
 	}
+	if condition.Phase == dataplane.Moving && s.remembered {
+		worthNoting = false
+	}
 	if worthNoting {
 		condition.Second = second
 		b.tables.Conditions.Put(slot, p.VIP.Protocol, condition)
@@ -79,9 +82,10 @@ func (b *Balancer) choose(p Packet, vip dataplane.VIPEntry, second uint32) uint3
 type seeker struct {
 	bucket
 	dataplane.Condition
-	owner     uint32
-	vip       dataplane.VIPEntry
-	unlearned bool // in Learning, the flow could not be remembered
+	owner      uint32
+	vip        dataplane.VIPEntry
+	unlearned  bool // in Learning, the flow could not be remembered
+	remembered bool // the flow was, before
 }
 
 // synOnlySeconds is how long a flow is remembered of which only the SYN was
@@ -115,6 +119,7 @@ func (s *seeker) placeNewFlow() uint32 {
 // else to that of forgotten flows.
 func (b *Balancer) placeOldFlow(s *seeker) uint32 {
 	if remembered, known := s.recall(s.vip.IdleSeconds); known && b.alive(remembered) {
+		s.remembered = true
 		return remembered
 	}
 	otherwise := s.owner
