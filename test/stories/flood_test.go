@@ -10,7 +10,7 @@ import (
 
 const (
 	// floodFlows are sent, if the machine manages so many within longestFlood.
-	// Each takes it 12 µs, through seven hosts one after the other.
+	// Each takes it about 12 µs, since it goes through the whole lab.
 	floodFlows   = 2_000_000
 	longestFlood = 35 * time.Second
 )
