@@ -1,6 +1,7 @@
 package stories
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ service "web" {
 service "dns" {
   listen  = ["192.0.2.2:53/udp", "[2001:db8:10::2]:53/udp"]
   forward = "l2"
+  idle_timeout = "1s"
   backend "{{v6 1}}" {}
   backend "{{v6 2}}" { weight = 2 }
   backend "{{v6 3}}" {}
@@ -75,6 +77,7 @@ func TestPrivilegedAProbedBackendThatDiesCostsRequestsOnlyUntilTheTablesKnow(t *
 		web := s.changing()
 		s.awaitBackends("dns", "backend-1 up", "backend-2 up", "backend-3 up")
 		s.lostOnlyIn(asking.finish(), web, s.changing())
+		s.awaitLearned("dns")
 		for _, vip := range allVIPs {
 			s.spread(vip, everyone)
 		}
@@ -116,7 +119,21 @@ func TestPrivilegedABackendWhoseCableIsPulledIsTakenOutAndComesBack(t *testing.T
 	s.must(s.backend(2).Plug())
 	s.awaitBackends("web", "backend-1 up", "backend-2 up", "backend-3 up")
 	s.awaitBackends("dns", "backend-1 up", "backend-2 up", "backend-3 up")
+	s.awaitLearned("dns")
 	for _, vip := range allVIPs {
 		s.spread(vip, everyone)
 	}
+}
+
+// awaitLearned waits until the living UDP flows of a service are known: until
+// then, new ones go where old ones went.
+func (s *stage) awaitLearned(service string) {
+	s.t.Helper()
+	s.await("the flows of "+service+" are known", func() error {
+		now, err := s.service(service)
+		if n := now.Phases["udp"].Learning; err == nil && n > 0 {
+			err = fmt.Errorf("%d slots are learning", n)
+		}
+		return err
+	})
 }
