@@ -13,7 +13,7 @@ import (
 
 // Run runs a command of the program on the balancer and returns its stdout.
 func (b *Balancer) Run(ctx context.Context, command ...string) ([]byte, error) {
-	return b.Lab.Balancer.Run(ctx, b.Binary, command...)
+	return b.Host.Run(ctx, b.Binary, command...)
 }
 
 // Status is what pointsman status -o json prints.
