@@ -157,10 +157,19 @@ type weights map[string]int
 // port that was in use within the timeout makes the same flow, and it is remembered.
 func (s *stage) spread(vip string, want weights) {
 	s.t.Helper()
+	if strings.HasPrefix(vip, "udp ") {
+		s.must(s.AwaitLearned(s.t.Context(), patience))
+	}
+	s.shares(vip, want)
+}
+
+// shares is spread without the waiting: for services where some flow keeps on
+// talking that cannot be remembered, so that its slot goes on learning.
+func (s *stage) shares(vip string, want weights) {
+	s.t.Helper()
 	const requests = 1000
 	old := 0.0
 	if strings.HasPrefix(vip, "udp ") {
-		s.must(s.AwaitLearned(s.t.Context(), patience))
 		old = requests / 20 // less than 1000 in two seconds, of 28,000 ports
 	}
 	answers := s.ask(vip, requests)

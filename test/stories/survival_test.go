@@ -69,7 +69,7 @@ func TestPrivilegedTheSameChangesBreakFlowsWithoutSlots(t *testing.T) {
 func (c *crowd) approach(want weights) {
 	c.t.Helper()
 	for _, vip := range []string{crowdTCP4, crowdUDP6} {
-		c.spread(vip, want)
+		c.shares(vip, want)
 	}
 }
 
