@@ -253,7 +253,9 @@ func (w window) excuses(a traffic.Answer) bool {
 	return !a.Sent.After(w.to) && !a.Sent.Add(a.Took).Before(w.from)
 }
 
-// excusesFlow takes into account that a flow notices only when it is used.
+// excusesFlow takes into account that a flow notices only when it is used, and
+// by silence alone if the backend that it falls to had the same client's port
+// before: its socket in TIME_WAIT does not reset the flow (RFC 9293, 3.10.7.4).
 func (w window) excusesFlow(f *traffic.Flow) bool {
 	return (len(w.dead) == 0 || slices.Contains(w.dead, f.Backend)) &&
 		f.At.After(w.from) && f.At.Before(w.to.Add(patience))
