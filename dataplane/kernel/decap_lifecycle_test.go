@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"runtime"
@@ -74,11 +75,11 @@ func (h *decapHost) programs(t *testing.T) (xdp uint32, tc []ebpf.ProgramID) {
 	if iface.Attrs().Xdp != nil {
 		xdp = iface.Attrs().Xdp.ProgId
 	}
-	query, err := tcxPrograms(h.iface.Attrs().Index)
+	tc, err = tcPrograms(h.iface)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return xdp, query
+	return xdp, tc
 }
 
 // leavesNothing closes and checks that neither programs, filters nor pins are left.
@@ -89,7 +90,7 @@ func (h *decapHost) leavesNothing(t *testing.T) {
 	}
 	xdp, tc := h.programs(t)
 	if xdp != 0 || len(tc) != 0 {
-		t.Errorf("XDP program %d and tcx programs %v are still attached", xdp, tc)
+		t.Errorf("XDP program %d and tc programs %v are still attached", xdp, tc)
 	}
 	if _, err := os.Stat(decapDir(h.pinDir, h.options.Interface)); !os.IsNotExist(err) {
 		t.Errorf("the folder for pins is still there")
@@ -118,7 +119,7 @@ func TestPrivilegedDecapAttachesAsAsked(t *testing.T) {
 			attachment := h.open(t, row.asked)
 			xdp, tc := h.programs(t)
 			if attachment.Mode != row.want || xdp != 0 != row.xdp || len(tc) != 0 != row.tc {
-				t.Errorf("attached as %q; XDP program %d, tcx programs %v", attachment.Mode, xdp, tc)
+				t.Errorf("attached as %q; XDP program %d, tc programs %v", attachment.Mode, xdp, tc)
 			}
 			h.leavesNothing(t)
 		})
@@ -206,7 +207,7 @@ func TestPrivilegedDecapChangesWhileAttached(t *testing.T) {
 		attachment := h.open(t, mode)
 		xdp, tc := h.programs(t)
 		if attached := (xdp != 0) != (len(tc) == 1); !attached || len(tc) > 1 {
-			t.Errorf("asked for %s, got %s: XDP program %d, tcx programs %v", mode, attachment.Mode, xdp, tc)
+			t.Errorf("asked for %s, got %s: XDP program %d, tc programs %v", mode, attachment.Mode, xdp, tc)
 		}
 	}
 	h.leavesNothing(t)
@@ -286,14 +287,23 @@ func TestPrivilegedDecapErrorsNameWhatIsWrong(t *testing.T) {
 	}
 }
 
-func tcxPrograms(ifindex int) ([]ebpf.ProgramID, error) {
-	result, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: ebpf.AttachTCXIngress})
-	if err != nil {
+// tcPrograms are those of tc's links, which there are from Linux 6.6 on, and of
+// its filters.
+func tcPrograms(iface netlink.Link) ([]ebpf.ProgramID, error) {
+	var ids []ebpf.ProgramID
+	result, err := link.QueryPrograms(link.QueryOptions{Target: iface.Attrs().Index, Attach: ebpf.AttachTCXIngress})
+	if err == nil {
+		for _, program := range result.Programs {
+			ids = append(ids, program.ID)
+		}
+	} else if !errors.Is(err, unix.EINVAL) {
 		return nil, err
 	}
-	var ids []ebpf.ProgramID
-	for _, program := range result.Programs {
-		ids = append(ids, program.ID)
+	filters, err := netlink.FilterList(iface, netlink.HANDLE_MIN_INGRESS)
+	for _, filter := range filters {
+		if bpf, is := filter.(*netlink.BpfFilter); is {
+			ids = append(ids, ebpf.ProgramID(bpf.Id))
+		}
 	}
-	return ids, nil
+	return ids, err
 }

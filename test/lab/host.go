@@ -45,7 +45,7 @@ func (l *Lab) addHost(name string) (*Host, error) {
 	}
 	h := &Host{Name: name, ns: ns}
 	l.hosts = append(l.hosts, h)
-	if h.links, err = netlink.NewHandleAt(ns.handle); err != nil {
+	if h.links, err = netlink.NewHandleAt(ns.handle, unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("opening netlink in %s: %w", ns.name, err)
 	}
 	for _, s := range [][2]string{
