@@ -78,7 +78,7 @@ func (s *stage) configuration() string {
 		}
 		line("\n  health \"http\" {")
 		line("    port     = 80\n    path     = \"/healthz\"")
-		line("    interval = \"200ms\"\n    timeout  = \"100ms\"\n    fall     = 2\n  }\n}")
+		line("    interval = \"200ms\"\n    timeout  = \"200ms\"\n    fall     = 2\n  }\n}")
 	}
 	return text.String()
 }

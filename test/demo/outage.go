@@ -21,7 +21,7 @@ type outage struct {
 }
 
 // slowest is for a busy machine. With its own probes the balancer needs two that
-// fail, 200 ms apart and each at most 100 ms long; Consul tells it at once.
+// fail, 200 ms apart and each at most 200 ms long; Consul tells it at once.
 const slowest = time.Second
 
 // failure ends the victim's servers under load and measures from then.
