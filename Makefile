@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test lint generate check-generated consul clean
+.PHONY: help build demo lab test bench lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ lab: build host ## leave the demo's lab up and say what to type next
 
 test: host ## all tests, those that need root included
 	$(GO) test -json -timeout 20m ./... | $(GO) run ./test/report -strict
+
+bench: host ## the program and the tables, timed; judge packets by their ratio to Empty
+	$(GO) test -run '^$$' -bench Privileged -benchtime 10x ./dataplane/kernel
+	$(GO) test -run '^$$' -bench . ./dataplane ./dataplane/maglev
 
 lint: bin/staticcheck ## gofmt, go vet, staticcheck, the import rule
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -6,7 +6,11 @@
 
 #define OUTCOMES_MAX 64
 
-/* Written here, a slot a CPU; read by the control plane. The name of an index is in this program's BTF. */
+/*
+ * Written here, a slot a CPU; read by the control plane. The name of an index is
+ * in this program's BTF. FORWARD is not counted here: the control plane adds to
+ * it what backends had when they went.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, enum outcome);

@@ -21,7 +21,6 @@ static __always_inline __u64 nh(__u32 a, __u32 b, int word)
 /* The finaliser of MurmurHash3 (fmix64): every bit of the result depends on every bit of the sum. */
 static __always_inline __u64 mix(__u64 sum)
 {
-	sum ^= config.hash_seed;
 	sum ^= sum >> 33;
 	sum *= 0xff51afd7ed558ccdULL;
 	sum ^= sum >> 33;
@@ -29,8 +28,8 @@ static __always_inline __u64 mix(__u64 sum)
 	return sum ^ sum >> 33;
 }
 
-/* The upper half chooses the slot; the lower is entropy for outer headers, so that switches do not polarise. */
-static __always_inline __u64 flow_hash(const struct packet *pkt)
+/* Of the 5-tuple. */
+static __always_inline __u64 flow_sum(const struct packet *pkt)
 {
 	__u32 ports = (__u32)pkt->source_port << 16 | pkt->to.port;
 	__u64 sum = nh(pkt->source.word[3], pkt->to.address.word[3], 0) + nh(ports, pkt->to.protocol, 2);
@@ -40,5 +39,27 @@ static __always_inline __u64 flow_hash(const struct packet *pkt)
 		sum += nh(pkt->source.word[2], pkt->to.address.word[0], 6);
 		sum += nh(pkt->to.address.word[1], pkt->to.address.word[2], 8);
 	}
-	return mix(sum);
+	return sum;
+}
+
+/* Of the client's address alone. */
+static __always_inline __u64 client_sum(const struct packet *pkt)
+{
+	__u64 sum = nh(pkt->source.word[3], 0, 0);
+
+	if (pkt->to.v6)
+		sum += nh(pkt->source.word[0], pkt->source.word[1], 4) + nh(pkt->source.word[2], 0, 6);
+	return sum;
+}
+
+/* The upper half chooses the slot; the lower is entropy for outer headers, so that switches do not polarise. */
+static __always_inline __u64 slot_hash(__u64 sum)
+{
+	return mix(sum ^ config.hash_seed);
+}
+
+/* Independent of the slot: the flows of one slot spread over all buckets. */
+static __always_inline __u64 flow_hash(__u64 sum)
+{
+	return mix(sum ^ config.flow_seed);
 }

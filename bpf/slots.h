@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Picks the backend of a packet: flow hash, slot, owner. */
+/* Picks the backend of a packet: flow hash, slot, owner; and the phase of the slot where something moves. */
 #pragma once
 
-#include "hash.h"
+#include "phases.h"
 
 /*
  * The owners of all slots; a service owns a consecutive part. Written by the
@@ -17,32 +17,40 @@ struct {
 	__uint(max_entries, 1);
 } slots SEC(".maps");
 
-/*
- * Written by the control plane before any slot names the index, and cleared
- * after the last one has stopped to. Mapped only so that entries start on a
- * page and each fills one cache line. An empty entry has ifindex 0.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct backend);
-	__uint(max_entries, 1);
-} backends SEC(".maps");
-
 /* slot = hash · M >> 32 (Lemire, "Fast random integer generation in an interval", 2019): no division. */
+static __always_inline __u32 find_slot(const struct vip *vip, __u64 hash)
+{
+	return vip->first_slot + ((hash >> 32) * vip->slot_count >> 32);
+}
+
+static __always_inline __u32 find_owner(__u32 slot)
+{
+	__u32 index = slot / SLOTS_PER_LINE;
+	struct slot_line *line = bpf_map_lookup_elem(&slots, &index);
+
+	return line ? READ_ONCE(line->owner[slot % SLOTS_PER_LINE]) : 0;
+}
+
 static __always_inline enum outcome pick_backend(struct packet *pkt, const struct vip *vip,
 						 struct backend **backend)
 {
-	__u64 hash = flow_hash(pkt);
-	__u32 slot = vip->first_slot + ((hash >> 32) * vip->slot_count >> 32);
-	__u32 line_index = slot / SLOTS_PER_LINE;
-	struct slot_line *line = bpf_map_lookup_elem(&slots, &line_index);
+	__u64 sum = flow_sum(pkt);
+	__u64 hash = slot_hash(vip->flags & VIP_AFFINITY_CLIENT ? client_sum(pkt) : sum);
+	__u32 slot = find_slot(vip, hash);
 
 	pkt->entropy = hash;
-	if (!line)
-		return DROP_NO_BACKEND;
-	pkt->backend = READ_ONCE(line->owner[slot % SLOTS_PER_LINE]);
+	pkt->backend = find_owner(slot);
+	if (vip->flags & (VIP_UNSETTLED | VIP_TRACK_ALWAYS)) {
+		struct seeker seeker = {
+			.hash = flow_hash(sum),
+			.owner = pkt->backend,
+			.idle_seconds = vip->idle_seconds,
+			.new_flow = pkt->new_flow,
+			.track_always = !!(vip->flags & VIP_TRACK_ALWAYS),
+		};
+
+		pkt->backend = choose(&seeker, slot, pkt->to.protocol);
+	}
 	*backend = bpf_map_lookup_elem(&backends, &pkt->backend);
 	if (!*backend || !(*backend)->ifindex)
 		return DROP_NO_BACKEND;

@@ -46,12 +46,19 @@ struct vip_key {
 	__u8 v6;		/* 1 for IPv6, so that no IPv6 packet can pose as one for an IPv4 VIP */
 };
 
+enum vip_flag {
+	VIP_UNSETTLED = 1,	/* some slot of the service has a phase other than SETTLED for this protocol */
+	VIP_TRACK_ALWAYS = 2,	/* every flow is remembered */
+	VIP_AFFINITY_CLIENT = 4, /* the slot follows from the client's address alone */
+};
+
 /* Where a VIP's slots are: the service's consecutive part of the slots map. */
 struct vip {
 	__u32 service;
 	__u32 first_slot;
 	__u32 slot_count;
-	__u32 flags;		/* zero; the next layout marks services in motion here */
+	__u32 idle_seconds;	/* a flow that is silent for longer is forgotten */
+	enum vip_flag flags;	/* together; zero where nothing but the owner counts */
 };
 
 /*
@@ -63,6 +70,65 @@ struct vip {
 
 struct slot_line {
 	__u32 owner[SLOTS_PER_LINE];
+};
+
+/*
+ * What a slot is going through, for TCP and for UDP apart. The word holds the
+ * phase in its lowest two bits and the fallback above them, so that one store
+ * changes both. See ARCHITECTURE.md for the table of phases.
+ */
+enum phase {
+	SETTLED,	/* every packet goes to the owner */
+	MOVING,		/* TCP: new flows to the owner if they can be remembered, forgotten ones to the fallback */
+	LEARNING,	/* UDP: every flow to its backend so far, which is being remembered */
+	SETTLING,	/* remembered flows to their backends, all others to the owner */
+};
+
+#define PHASE_BITS 2
+
+struct condition {
+	__u32 word;
+	/*
+	 * When the phase was last needed. In MOVING the second of the last packet
+	 * of a flow that nobody remembers and that went to the fallback, in SETTLING
+	 * of the last that went to another backend than the owner; in LEARNING the
+	 * second when that began, or of the last flow that could not be remembered.
+	 * A phase begins with the control plane's second; later ones are noted here.
+	 */
+	__u32 second;
+};
+
+#define CONDITIONS_PER_LINE 4
+
+struct slot_conditions {
+	struct condition tcp;
+	struct condition udp;
+};
+
+struct condition_line {
+	struct slot_conditions slot[CONDITIONS_PER_LINE];
+};
+
+/*
+ * Remembered flows: one cache line is a bucket, eight bytes are a flow. From
+ * the top: a digest of the flow, the index of its backend, whether only its SYN
+ * was seen, and the second when it expires, modulo 2^EXPIRY_BITS. Zero is free.
+ */
+#define FLOWS_PER_BUCKET 8
+#define DIGEST_BITS 29
+#define INDEX_BITS 20
+#define SYN_ONLY_BITS 1
+#define EXPIRY_BITS 14
+
+struct flow_bucket {
+	__u64 flow[FLOWS_PER_BUCKET];
+};
+
+/* What became of a wish to remember a flow. */
+enum flow_event {
+	FLOW_INSERTED,	/* into a free entry */
+	FLOW_EVICTED,	/* into that of an expired flow; counted in FLOW_INSERTED too */
+	FLOW_REFUSED,	/* not: the bucket is full of living flows */
 };
 
 /*
@@ -105,5 +171,7 @@ struct service {
 
 struct settings {
 	__u32 hash_key[HASH_WORDS];	/* NH's key, drawn from the fleet's secret */
-	__u64 hash_seed;
+	__u64 hash_seed;	/* of the slot and the entropy */
+	__u64 flow_seed;	/* of the bucket and the digest */
+	__u32 bucket_mask;	/* the number of buckets, a power of two, less one */
 };

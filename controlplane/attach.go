@@ -40,7 +40,7 @@ func (d *daemon) keepAttached() {
 	a.done, a.err = d.plane.Attach(names)
 	for _, now := range a.done {
 		if !slices.Contains(before, now) {
-			d.log.Info("attached", "interface", now.Interface, "mode", now.Mode, "reason", now.Reason)
+			d.log.Info("attached", "interface", now.Interface, "mode", now.Mode, reasonOf(now.Reason))
 		}
 	}
 	if a.err != nil {

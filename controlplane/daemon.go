@@ -27,6 +27,8 @@ type daemon struct {
 	watches       watches
 	moved         func(name string, index uint32) bool
 	consulAddress func() string
+	second        func() uint32 // of the clock that the program reads
+	overrides     *overrides
 	published     atomic.Pointer[page]
 
 	// ---
@@ -40,13 +42,16 @@ type daemon struct {
 	followed   bool // prober and hops were given the candidates
 
 	tables    *dataplane.Tables // nil: to be read again
-	want      dataplane.State   // what was decided last
-	report    desired.Report    // the same, and why
+	decided   bool
+	want      dataplane.State // what was decided last
+	report    desired.Report  // the same, and why
 	problems  []dataplane.Problem
 	placed    placements
 	lastApply *applied
 	writing   backoff
 	audited   time.Time
+	samples   samples // of the counters, at each audit
+	settling  settling
 
 	journal journal
 	attach  attaching
@@ -66,9 +71,9 @@ func (d *daemon) begin(first loaded) error {
 	if err != nil {
 		return fmt.Errorf("reading the tables: %w", err)
 	}
-	d.tables, d.audited = tables, time.Now()
-	d.placed = placements{}
-	d.placed.count(tables, nil)
+	d.audited = time.Now()
+	d.sample()
+	d.hold(tables)
 	d.journal = journal{log: d.log}
 	// An earlier daemon's tables are as good as its last word, so the program
 	// may see packets before anything is known.
@@ -84,8 +89,11 @@ func (d *daemon) run(ctx context.Context) error {
 	for {
 		mail := d.inbox.take()
 		d.digest(mail)
-		d.audit()
-		d.reconcile(mail.arrived)
+		d.expire()
+		if d.audit() || d.due(mail) {
+			d.reconcile(mail.arrived)
+		}
+		d.tick()
 		d.keepAttached()
 		d.publish()
 		select {
@@ -100,13 +108,29 @@ func (d *daemon) run(ctx context.Context) error {
 // wake is when to look again though nothing was heard.
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
-	for _, other := range []time.Time{d.writing.at, d.attach.wake()} {
+	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake()}
+	if d.writing.failures == 0 {
+		others = append(others, d.settling.wake())
+	}
+	for _, other := range others {
 		if !other.IsZero() && other.Before(at) {
 			at = other
 		}
 	}
 	return at
 }
+
+// due tells whether anything was heard, or has become true by itself, that asks
+// for another decision.
+func (d *daemon) due(m mail) bool {
+	if !m.arrived.IsZero() || !d.decided {
+		return true
+	}
+	return passed(d.writing.at) || passed(d.report.Again())
+}
+
+// passed tells whether a time has come; zero never does.
+func passed(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }
 
 // digest takes the news into the state.
 func (d *daemon) digest(m mail) {
@@ -164,24 +188,33 @@ func (d *daemon) adopt(l loaded) {
 const auditEvery = 30 * time.Second
 
 // audit lets reconcile start from what the kernel holds rather than from what
-// it was told to hold.
-func (d *daemon) audit() {
+// it was told to hold, and tells whether it should.
+func (d *daemon) audit() bool {
 	if time.Since(d.audited) < auditEvery {
-		return
+		return false
 	}
 	d.audited = time.Now()
+	d.sample()
 	d.attach.check(d.moved)
 	if d.tables == nil {
-		return
+		return true
 	}
 	tables, err := d.plane.Tables()
 	if err != nil {
 		d.log.Error("the tables cannot be read back", "reason", err)
-		return
+		return false
 	}
-	d.placed.count(tables, nil)
+	d.hold(tables)
+	d.want.Second = d.second()
 	if steps, _ := dataplane.Diff(tables, d.want); len(steps) > 0 && d.writing.failures == 0 {
 		d.log.Warn("the tables were changed by someone else, repairing them", "steps", len(steps), "first", steps[0].String())
 	}
-	d.tables = tables
+	return true
+}
+
+// hold takes tables as those that the kernel has.
+func (d *daemon) hold(tables *dataplane.Tables) {
+	d.tables, d.placed = tables, placements{}
+	d.placed.count(tables, nil)
+	d.settling.notice(tables)
 }

@@ -28,6 +28,7 @@ type DataPlane interface {
 type Sizes struct {
 	Limits dataplane.Limits
 	Slots  uint32
+	Flows  uint32 // that can be remembered
 	Secret uint64 // keys the flow hash
 }
 

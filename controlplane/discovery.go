@@ -3,11 +3,9 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"reflect"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,12 +128,10 @@ func (d *discovery) start(ctx context.Context, c config.Consul) (source *consul.
 		return nil, func() {}, err
 	}
 	if client, real := querier.(*consul.Client); real {
+		d.mu.Lock()
+		d.address = client.Address().Value
+		d.mu.Unlock()
 		for _, origin := range client.Origins() {
-			if origin.Setting == "address" {
-				d.mu.Lock()
-				d.address = origin.Value
-				d.mu.Unlock()
-			}
 			d.log.Info("Consul setting", "setting", origin.Setting, "value", origin.Value, "from", origin.From)
 		}
 	}
@@ -154,81 +150,4 @@ func (d *discovery) start(ctx context.Context, c config.Consul) (source *consul.
 // sameConsul compares what is said, not where in the file.
 func sameConsul(a, b config.Consul) bool {
 	return reflect.DeepEqual(settings(a), settings(b))
-}
-
-// askConsul validates each query by asking it once, as long as Consul answers
-// soon. What only time can mend is a warning; the rest are mistakes at their
-// places in the file.
-func askConsul(ctx context.Context, file *config.File, strict bool) (warnings []string, mistakes config.Errors) {
-	if file.Consul == nil {
-		return nil, nil
-	}
-	client, err := consul.Open(settings(*file.Consul))
-	if err != nil {
-		return nil, config.Errors{file.Mistake(file.Consul.At(""), "Consul cannot be asked with these settings", err.Error())}
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, validateTimeout)
-	defer cancel()
-
-	watches := 0
-	faults := make([]error, len(file.Services))
-	var asking sync.WaitGroup
-	turns := make(chan struct{}, 8)
-	for i, s := range file.Services {
-		if s.Consul == nil {
-			continue
-		}
-		watches++
-		asking.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			faults[i] = client.Validate(ctx, query(*s.Consul))
-		})
-	}
-	asking.Wait()
-	for i, err := range faults {
-		if err == nil {
-			continue
-		}
-		if mistake, is := consulMistake(file, file.Services[i], err, strict); is {
-			mistakes = append(mistakes, mistake)
-		} else {
-			warnings = append(warnings, err.Error())
-		}
-	}
-	warning, err := client.CheckWatches(watches)
-	if warning != "" {
-		warnings = append(warnings, warning)
-	}
-	if err != nil {
-		mistakes = append(mistakes, file.Mistake(file.Consul.At("max_watches"), "there are too many watches", err.Error()))
-	}
-	return warnings, mistakes
-}
-
-// validateTimeout bounds the questions to Consul before a start or a reload.
-const validateTimeout = 5 * time.Second
-
-// consulMistake tells what is wrong with the file from what is wrong with
-// Consul. A right that is missing may come back, and what runs must outlive its
-// loss, so only a strict check calls it a mistake.
-func consulMistake(file *config.File, s config.Service, err error, strict bool) (config.Error, bool) {
-	var fault *consul.Fault
-	if !errors.As(err, &fault) {
-		return config.Error{}, false
-	}
-	at, detail := s.Consul.At(""), fault.Advice
-	switch fault.Reason {
-	case consul.BadQuery:
-		at = s.Consul.At("filter")
-	case consul.NoToken:
-		at = file.Consul.At("token_file")
-	default:
-		if !strict {
-			return config.Error{}, false
-		}
-	}
-	summary := strings.TrimSuffix(fmt.Sprintf("service %q: %v", s.Name, fault.Err), ".")
-	return file.Mistake(at, summary, detail), true
 }

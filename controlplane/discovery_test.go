@@ -3,11 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -82,47 +78,4 @@ func TestDiscoveryFollowsTheFile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestWhatConsulObjectsTo(t *testing.T) {
-	var status int
-	var body string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(status)
-		io.WriteString(w, body)
-	}))
-	defer server.Close()
-	for _, row := range []struct {
-		promise  string
-		status   int
-		body     string
-		strict   bool
-		mistake  string // "" where it is only a warning
-		nobodyIs bool   // nobody listens
-	}{
-		{"a filter that Consul cannot read is a mistake at its place", 500,
-			"Failed to create boolean expression evaluator: oops", false, "pointsman.hcl:7:21", false},
-		{"a right that is missing does not keep what runs from running", 403, "Permission denied", false, "", false},
-		{"but a strict check calls it a mistake", 403, "Permission denied", true, "pointsman.hcl:7:3", false},
-		{"servers without a leader are nobody's mistake", 500, "No cluster leader", false, "", false},
-		{"an agent that is down is nobody's mistake at a start", 0, "", false, "", true},
-	} {
-		t.Run(row.promise, func(t *testing.T) {
-			status, body = row.status, row.body
-			address := server.URL
-			if row.nobodyIs {
-				address = "http://127.0.0.1:1"
-			}
-			warnings, mistakes := askConsul(t.Context(), parse(t, asking, address, "x"), row.strict)
-			if row.mistake == "" {
-				if len(mistakes) != 0 || len(warnings) != 1 {
-					t.Errorf("mistakes %v, warnings %q", mistakes, warnings)
-				}
-				return
-			}
-			if len(mistakes) != 1 || !strings.HasPrefix(mistakes[0].Error(), row.mistake+": ") {
-				t.Errorf("mistakes %v, warnings %q", mistakes, warnings)
-			}
-		})
-	}
 }

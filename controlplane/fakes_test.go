@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/health"
@@ -53,4 +55,24 @@ func (h *fakeHops) hear(text string) {
 		problems[netip.MustParseAddr(addr)] = problem
 	}
 	h.problems = problems
+}
+
+// record is a log that is read while it is written.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(line)
+}
+
+// take returns what was written since it was called last.
+func (r *record) take() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.text.Reset()
+	return r.text.String()
 }

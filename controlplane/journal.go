@@ -32,7 +32,7 @@ func (j *journal) changes(now desired.Report, why causes) {
 		before, known := j.told.Service(s.Name)
 		if !known || before.State != s.State {
 			j.log.Log(context.Background(), level(s.State), "service is "+string(s.State), "service", s.Name,
-				"reason", s.Reason, "up", s.Up, "backends", len(s.Backends))
+				reasonOf(s.Reason), "up", s.Up, "backends", len(s.Backends))
 		}
 		j.backends(s, before, why)
 	}
@@ -54,7 +54,7 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp || dawning {
 			continue
 		}
-		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, "reason", b.Reason}
+		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, reasonOf(b.Reason)}
 		j.log.Info("backend is "+participle(b.State), append(line, why.times(s.Name, b, j.looked)...)...)
 	}
 	if !before.Ready {
@@ -117,6 +117,14 @@ func (j *journal) views(names map[string]string, views map[string]consul.View) {
 		}
 	}
 	j.held = held
+}
+
+// reasonOf is the reason, if there is one: handlers leave out the zero Attr.
+func reasonOf(reason string) slog.Attr {
+	if reason == "" {
+		return slog.Attr{}
+	}
+	return slog.String("reason", reason)
 }
 
 func participle(s desired.BackendState) string {

@@ -17,7 +17,10 @@ type page struct {
 	report    desired.Report
 	problems  []dataplane.Problem
 	placed    placements
+	census    census
+	flowLimit int // of the flow table
 	lastApply *applied
+	samples   samples
 	attached  []dataplane.Attachment
 	attachErr error
 	views     map[string]consul.View // by service
@@ -26,12 +29,17 @@ type page struct {
 func (d *daemon) publish() {
 	p := &page{
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
-		placed: d.placed, lastApply: d.lastApply,
+		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples,
 		attached: d.attach.done, attachErr: d.attach.err,
 		views: map[string]consul.View{},
 	}
 	for service, name := range d.watchNames {
 		p.views[service] = d.views[name]
+	}
+	if d.tables != nil {
+		p.flowLimit = len(d.tables.Flows)
+	} else if before := d.published.Load(); before != nil {
+		p.flowLimit = before.flowLimit
 	}
 	d.published.Store(p)
 }
@@ -56,7 +64,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 		Service: api.Service{
 			Name: s.Name, Listen: []string{}, Forward: s.Forward.String(), Slots: s.Slots,
 			State: string(state), Reason: reason, Since: s.Since,
-			BackendsUp: s.Up, BackendsTotal: len(s.Backends),
+			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Phases: map[string]api.Phases{},
 		},
 		Backends: []api.Backend{},
 	}
@@ -66,19 +74,59 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 	if at := p.views[s.Name].At; !at.IsZero() {
 		view.ViewConfirmed = &at
 	}
+	standing := p.placed[s.Name]
+	for protocol, n := range standing.phases {
+		view.Phases[protocol.String()] = api.Phases{
+			Settled: n[dataplane.Settled], Moving: n[dataplane.Moving],
+			Learning: n[dataplane.Learning], Settling: n[dataplane.Settling],
+		}
+	}
 	for _, b := range s.Backends {
-		place := p.placed[s.Name][b.Key]
+		place := standing.backends[b.Key]
 		count := counters.Backends[place.index]
 		view.NewFlows += count.NewFlows
 		view.Packets += count.Packets
 		view.Bytes += count.Bytes
 		view.Backends = append(view.Backends, api.Backend{
 			Address: address(b), Weight: b.Weight, State: string(b.State), Reason: b.Reason, Since: b.Since,
-			Slots: place.slots, Source: b.Source, Node: b.Node, ConsulID: b.ID, NextHop: nextHop(place.hop),
+			Slots: place.slots, FallbackSlots: place.fallback, RememberedFlows: p.census.byBackend[place.index],
+			Drain:  p.drain(b, place),
+			Source: b.Source, Node: b.Node, ConsulID: b.ID, NextHop: nextHop(place.hop),
 			NewFlows: count.NewFlows, Packets: count.Packets, Bytes: count.Bytes,
 		})
 	}
 	return view
+}
+
+// drain is what there is to say of a backend that someone drains.
+func (p *page) drain(b desired.BackendReport, at placement) *api.Drain {
+	d := b.Draining
+	if d == nil {
+		return nil
+	}
+	view := &api.Drain{Since: d.Since, CutAt: d.Cut, By: d.By, Empty: b.State != desired.BackendDrain || p.census.empty[at.index]}
+	if !d.Until.IsZero() {
+		view.Until = &d.Until
+	}
+	return view
+}
+
+// draining are the backends of all services that still have flows to lose.
+func (p *page) draining() []api.Draining {
+	all := []api.Draining{}
+	for _, s := range p.report.Services {
+		for _, b := range s.Backends {
+			if b.State != desired.BackendDrain {
+				continue
+			}
+			at := p.placed[s.Name].backends[b.Key]
+			all = append(all, api.Draining{
+				Service: s.Name, Address: address(b), Reason: b.Reason, Drain: *p.drain(b, at),
+				Slots: at.slots, FallbackSlots: at.fallback, RememberedFlows: p.census.byBackend[at.index],
+			})
+		}
+	}
+	return all
 }
 
 // judge is the state of a service with what the data plane had to say about it.

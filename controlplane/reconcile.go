@@ -11,6 +11,11 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
+// applyMargin is how many seconds a change may take from being decided to its
+// last step. Phases begin at that second: one that began before its owners were
+// written could be over before the last flow that it protects.
+const applyMargin = 2
+
 // reconcile decides what the data plane should hold and makes it so. A failure
 // leaves what runs as it is: the tables are read again, since nobody knows what
 // the failed step did, and the next call continues from there.
@@ -24,6 +29,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	}
 	d.follow()
 	d.want, d.report = desired.Merge(d.input(looked))
+	d.want.Second, d.decided = d.second()+applyMargin, true
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.want)
 	if len(steps) == 0 && d.writing.failures > 0 {
@@ -42,19 +48,29 @@ func (d *daemon) reconcile(arrived time.Time) {
 // write carries the steps out, and remembers when to try again if it cannot.
 func (d *daemon) write(steps []dataplane.Step) error {
 	began := time.Now()
-	err := dataplane.Apply(d.tables, steps, d.plane)
-	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
-	if err != nil {
-		d.tables = nil
-		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+	if err := d.carryOut(steps); err != nil {
 		return err
 	}
+	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began)}
 	if d.writing.failures > 0 {
 		d.log.Info("the tables are written again")
 	}
 	d.writing.succeeded()
+	return nil
+}
+
+// carryOut makes steps true, and looks at what they touched.
+func (d *daemon) carryOut(steps []dataplane.Step) error {
+	began := time.Now()
+	if err := dataplane.Apply(d.tables, steps, d.plane); err != nil {
+		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
+		d.tables = nil
+		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+		return err
+	}
 	d.placed = maps.Clone(d.placed)
-	d.placed.count(d.tables, steps)
+	d.placed.count(d.tables, touched(d.tables, steps))
+	d.settling.notice(d.tables)
 	return nil
 }
 
@@ -68,9 +84,7 @@ func (d *daemon) readAgain() bool {
 		d.log.Error("the tables cannot be read", "reason", err, "retry_in", d.writing.failed())
 		return false
 	}
-	d.tables = tables
-	d.placed = placements{}
-	d.placed.count(tables, nil)
+	d.hold(tables)
 	return true
 }
 
@@ -98,10 +112,11 @@ func (d *daemon) follow() {
 // facts are what is known without asking the prober and the next hops.
 func (d *daemon) facts() desired.Input {
 	in := desired.Input{
-		Services: d.services,
-		VIPPools: d.loaded.file.VIPPools,
-		Views:    map[string]desired.View{},
-		Before:   d.report,
+		Services:  d.services,
+		VIPPools:  d.loaded.file.VIPPools,
+		Views:     map[string]desired.View{},
+		Overrides: d.overrides.list(),
+		Before:    d.report,
 	}
 	for _, s := range d.loaded.file.Services {
 		if s.Consul == nil {
@@ -109,7 +124,7 @@ func (d *daemon) facts() desired.Input {
 			continue
 		}
 		view := d.views[d.watchNames[s.Name]]
-		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view)}
+		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view), Nobody: query(*s.Consul).Nobody()}
 	}
 	return in
 }
@@ -117,7 +132,7 @@ func (d *daemon) facts() desired.Input {
 // input is all that is known now.
 func (d *daemon) input(now time.Time) desired.Input {
 	in := d.facts()
-	in.Now = now
+	in.Now, in.Held = now, held(d.tables)
 	in.Verdicts = make(map[desired.Key]desired.Verdict, len(d.candidates))
 	in.Hops = make(map[netip.Addr]desired.Hop, len(d.candidates))
 	for _, c := range d.candidates {

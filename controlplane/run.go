@@ -64,6 +64,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	overrides, err := openOverrides(file.StateDir)
+	if err != nil {
+		return err
+	}
 	plane, err := o.Open(sizes(file, secret))
 	if err != nil {
 		return err
@@ -82,7 +86,7 @@ func Run(ctx context.Context, o Options) error {
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
 		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery, moved: moved,
-		consulAddress: discovery.Address,
+		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
 	}
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())

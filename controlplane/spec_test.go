@@ -1,12 +1,12 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,6 +31,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 // or what is expected after those before it:
 //
 //	start            the daemon starts with this configuration
+//	stop             it ends
 //	restart          it ends, and another starts with what it left in the kernel
 //	reload           SIGHUP, with this configuration
 //	view SERVICE     Consul's answer: ADDRESS STATUS [WEIGHT] a line
@@ -44,6 +45,11 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	back NAME        and another comes by its name
 //	meddle           someone empties all slots
 //	wait DURATION    time goes by
+//	drain SERVICE ADDRESS TTL    an operator asks for it, with the text as reason
+//	undrain SERVICE ADDRESS      and takes it back
+//	packets VIP      one goes to the fallback of each moving slot, now
+//	remember ADDRESS SECONDS N   the program remembers flows
+//	dropped OUTCOME N    the program counts that many packets more
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
 func TestSpecs(t *testing.T) {
@@ -76,14 +82,21 @@ type stage struct {
 	discovery *discovery
 	daemon    *daemon
 	gone      atomic.Value // the name of the interface that vanished
-	log       bytes.Buffer
+	log       record
+	raised    time.Time
+	state     string // the folder of what daemons leave to one another
 	end       func()
 }
 
-func play(t *testing.T, story *txtar.Archive) {
-	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}}
+func newStage(t *testing.T) *stage {
+	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}, raised: time.Now(), state: t.TempDir()}
 	s.plane.AddInterface("eth0", fake.Interface{Index: 2})
 	s.plane.AddInterface("eth1", fake.Interface{Index: 3, Mode: "generic", Reason: "the driver refuses native mode"})
+	return s
+}
+
+func play(t *testing.T, story *txtar.Archive) {
+	s := newStage(t)
 	defer func() { s.end() }()
 	for i := range story.Files {
 		file := &story.Files[i]
@@ -92,8 +105,7 @@ func play(t *testing.T, story *txtar.Archive) {
 		case "expect":
 			s.compare(file, s.scene())
 		case "log":
-			s.compare(file, s.log.String())
-			s.log.Reset()
+			s.compare(file, s.log.take())
 		default:
 			s.event(verb, rest, strings.TrimSpace(string(file.Data)), file.Data)
 			synctest.Wait()
@@ -113,6 +125,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 	switch verb {
 	case "start":
 		s.start(data)
+	case "stop":
+		s.end()
 	case "restart":
 		s.end()
 		s.plane = s.plane.Reopen()
@@ -151,6 +165,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.plane.AddInterface(rest, fake.Interface{Index: 12})
 	case "meddle":
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
+	case "drain", "undrain", "packets", "remember", "dropped":
+		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
 		pause, err := time.ParseDuration(rest)
 		if err != nil {
@@ -168,6 +184,10 @@ func (s *stage) start(data []byte) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	overrides, err := openOverrides(s.state)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{ReplaceAttr: untimed}))
 	s.prober, s.hops = &fakeProber{}, &fakeHops{}
 	s.discovery = newDiscovery(nil, nil, log)
@@ -176,6 +196,8 @@ func (s *stage) start(data []byte) {
 		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
 		moved:         func(name string, _ uint32) bool { return s.gone.Load() == name },
 		consulAddress: s.discovery.Address,
+		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
+		overrides:     overrides,
 	}
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
 		s.t.Fatal(err)
@@ -192,9 +214,10 @@ func (s *stage) start(data []byte) {
 	}
 }
 
-// untimed drops what differs from run to run.
+// untimed drops what differs from run to run. A time that never was stays, for
+// all to see.
 func untimed(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey || a.Key == "confirmed" {
+	if a.Key == slog.TimeKey || a.Key == "confirmed" && !a.Value.Time().IsZero() {
 		return slog.Attr{}
 	}
 	return a
@@ -228,8 +251,9 @@ func (s *stage) scene() string {
 	for _, service := range s.daemon.Services() {
 		fmt.Fprintf(&b, "%s %s%s\n", service.Name, service.State, because(service.Reason))
 		for _, backend := range service.Backends {
-			fmt.Fprintf(&b, "  %s %s %d%s\n", backend.Address, backend.State, backend.Weight, because(backend.Reason))
+			fmt.Fprintf(&b, "  %s %s %d%s%s\n", backend.Address, backend.State, backend.Weight, leftOf(backend), because(backend.Reason))
 		}
+		b.WriteString(unsettledSlots(service))
 	}
 	tables, err := s.plane.Tables()
 	if err != nil {
@@ -250,6 +274,11 @@ func (s *stage) scene() string {
 	}
 	slices.Sort(vips)
 	b.WriteString(strings.Join(vips, ""))
+	for _, index := range slices.Sorted(maps.Keys(tables.Backends)) {
+		if tables.Backends[index].Dead {
+			fmt.Fprintf(&b, "index %d waits to be forgotten\n", index)
+		}
+	}
 	for _, at := range s.plane.Attached() {
 		fmt.Fprintf(&b, "attached %s %s\n", at.Interface, at.Mode)
 	}

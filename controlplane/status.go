@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
@@ -20,9 +21,8 @@ func (d *daemon) Status() api.Status {
 		Consul:     p.consul(d.consulAddress()),
 		Interfaces: p.interfaces(),
 		Outcomes:   map[string]uint64{},
-	}
-	if len(status.Warnings) > 0 {
-		status.State = "degraded"
+		FlowTable:  api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
+		Draining:   p.draining(),
 	}
 	if p.refused != nil {
 		status.Config.Error = p.refused.Error()
@@ -38,24 +38,18 @@ func (d *daemon) Status() api.Status {
 		}
 	}
 	if counters, err := d.plane.Counters(); err == nil {
-		status.Outcomes = outcomes(counters)
+		status.Warnings = append(status.Warnings, p.samples.drops(time.Now(), counters.Outcomes)...)
+		status.Outcomes = counters.Outcomes
+		status.FlowTable.Inserted = counters.Flows.Inserted
+		status.FlowTable.Evicted = counters.Flows.Evicted
+		status.FlowTable.Refused = counters.Flows.Refused
 	} else {
 		d.log.Error("the counters cannot be read", "reason", err)
 	}
+	if len(status.Warnings) > 0 {
+		status.State = "degraded"
+	}
 	return status
-}
-
-// outcomes adds what was forwarded, which is counted with the backends, to
-// what was not.
-func outcomes(counters dataplane.Counters) map[string]uint64 {
-	all := map[string]uint64{"FORWARD": 0}
-	for name, packets := range counters.Outcomes {
-		all[name] = packets
-	}
-	for _, b := range counters.Backends {
-		all["FORWARD"] += b.Packets
-	}
-	return all
 }
 
 func count(counts *api.ServiceCounts, state desired.ServiceState) {

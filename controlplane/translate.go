@@ -19,6 +19,8 @@ func declaredServices(file *config.File) []desired.Service {
 	for _, s := range file.Services {
 		d := desired.Service{
 			Name: s.Name, Forward: forward(s.Forward), Slots: s.Slots, PanicThreshold: s.PanicThreshold,
+			Tracking: tracking(s.Tracking), AffinityClient: s.Affinity == "client",
+			IdleTimeout: s.IdleTimeout, DrainTimeout: s.DrainTimeout, SlowStart: s.SlowStart,
 		}
 		for _, l := range s.Listen {
 			d.VIPs = append(d.VIPs, dataplane.VIP{Addr: l.Addr, Port: l.Port, Protocol: protocol(l.Protocol)})
@@ -39,6 +41,16 @@ func forward(word string) dataplane.Forward {
 		return dataplane.L2
 	}
 	return dataplane.IPIP
+}
+
+func tracking(word string) dataplane.Tracking {
+	switch word {
+	case "always":
+		return dataplane.TrackAlways
+	case "never":
+		return dataplane.TrackNever
+	}
+	return dataplane.TrackAuto
 }
 
 func protocol(word string) dataplane.Protocol {
@@ -152,8 +164,27 @@ func sizes(file *config.File, secret uint64) Sizes {
 	return Sizes{
 		Limits: dataplane.Limits{Services: file.Limits.Services, VIPs: file.Limits.VIPs, Backends: file.Limits.Backends},
 		Slots:  file.Limits.Slots,
+		Flows:  file.Limits.Flows,
 		Secret: secret,
 	}
+}
+
+// held are the names of the services that some VIP leads to and that have a
+// backend.
+func held(tables *dataplane.Tables) map[string]bool {
+	manned := map[uint32]bool{}
+	for _, backend := range tables.Backends {
+		if !backend.Dead {
+			manned[backend.Service] = true
+		}
+	}
+	names := map[string]bool{}
+	for _, vip := range tables.VIPs {
+		if manned[vip.Service] {
+			names[tables.Services[vip.Service].Name] = true
+		}
+	}
+	return names
 }
 
 // addresses are those whose next hops are needed.

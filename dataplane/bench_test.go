@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	. "github.com/pointsman/pointsman/dataplane"
@@ -20,6 +21,34 @@ func BenchmarkDiff(b *testing.B) {
 				want.Services[0].Backends = append(append([]Backend(nil), all[:500]...), all[501:]...)
 			}
 			bring(b, have, want)
+		}
+		perDiff(b)
+	})
+	b.Run("one backend added to 1000, to the last slot and its phase in memory", func(b *testing.B) {
+		more := crowd(1, 1001, 65537)
+		fewer := State{Services: slices.Clone(more.Services)}
+		fewer.Services[0].Backends = more.Services[0].Backends[:1000]
+		have := settled(b, fewer)
+		for b.Loop() {
+			bring(b, have, more)
+			b.StopTimer()
+			bring(b, have, fewer)
+			settle(have, 100_000)
+			b.StartTimer()
+		}
+		perDiff(b)
+	})
+	b.Run("one backend removed from 1001 while all slots move", func(b *testing.B) {
+		more, fewer := crowd(1, 1001, 65537), crowd(1, 1000, 65537)
+		have := settled(b, more)
+		for b.Loop() {
+			b.StopTimer()
+			bring(b, have, more)
+			for slot := range uint32(65537) {
+				have.Conditions.Put(slot, TCP, Condition{Phase: Moving, Fallback: 1 + (have.Slots[slot])%1000})
+			}
+			b.StartTimer()
+			bring(b, have, fewer)
 		}
 		perDiff(b)
 	})
@@ -64,10 +93,62 @@ func BenchmarkDiff(b *testing.B) {
 			bring(b, have, state)
 			b.StopTimer()
 			bring(b, have, State{})
+			release(have)
 			b.StartTimer()
 		}
 		perDiff(b)
 	})
+}
+
+// settle lets time pass in memory.
+func settle(have *Tables, second uint32) {
+	for _, step := range Settle(have, second) {
+		step.Replay(have)
+	}
+}
+
+func BenchmarkSettle(b *testing.B) {
+	state := crowd(1, 1000, 65537)
+	have := settled(b, state)
+	state.Services[0].Backends[500].Weight = 2
+	bring(b, have, state)
+	for b.Loop() {
+		if steps := Settle(have, 1); len(steps) > 0 {
+			b.Fatal(steps)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N), "µs/settle")
+}
+
+func BenchmarkSweep(b *testing.B) {
+	const backends = 1000
+	for _, row := range []struct {
+		name  string
+		named uint32 // how many of the backends flows name
+	}{{"1 M flows, all alive", backends}, {"an empty table of 1 M", 0}} {
+		b.Run(row.name, func(b *testing.B) {
+			entries := make(map[uint32]BackendEntry)
+			flows := make(Flows, 1<<20)
+			for place := range flows {
+				if row.named > 0 {
+					flows[place] = uint64(MakeFlow(uint64(place), 1+uint32(place)*7919%row.named, false, 100))
+				}
+			}
+			for index := range uint32(backends) {
+				entries[1+index] = BackendEntry{}
+			}
+			for b.Loop() {
+				census := flows.Sweep(50, func(index uint32) bool {
+					entry, known := entries[index]
+					return known && !entry.Dead
+				})
+				if row.named > 0 && census.Flows != len(flows) {
+					b.Fatal(census)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/sweep")
+		})
+	}
 }
 
 func perDiff(b *testing.B) {

@@ -16,9 +16,17 @@ type BackendCounters struct {
 	NewFlows uint64 // TCP SYNs; zero for UDP, whose flows show no beginning
 }
 
-// Counters is everything that the program counts. A packet that was forwarded
-// is in its backend's counters; any other is in one outcome.
+// Counters is everything that the program counts. A packet is in exactly one
+// outcome; FORWARD holds those sent to backends that are gone, too.
 type Counters struct {
 	Backends map[uint32]BackendCounters // by index
 	Outcomes map[string]uint64          // packets, by the name in bpf/types.h
+	Flows    FlowCounters
+}
+
+// FlowCounters are the events of the flow table. Evicted are those of Inserted
+// that took the place of an expired flow; Refused found their bucket full of
+// living ones, or lost their place to another CPU.
+type FlowCounters struct {
+	Inserted, Evicted, Refused uint64
 }

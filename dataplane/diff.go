@@ -22,14 +22,19 @@ type Problem struct {
 //     theirs, and backends can name a service that exists.
 //  3. PutBackend: an index can be looked up before a slot names it.
 //  4. PutSlots, of services that lose no VIP: a table is complete before a VIP
-//     points to it, and dead backends get no packets as soon as can be.
+//     points to it, and dead backends get no packets as soon as can be. Where
+//     flows are to be kept, PutVIP before it lets the program look at phases;
+//     PutConditions before it opens slots, whose owner is still their fallback;
+//     PutConditions after it closes slots, whose owner is now their fallback or
+//     whose fallback dies. No mark is taken away: see Settle.
 //  5. PutVIP, which also moves VIPs from one table to another without a gap.
 //  6. DeleteVIP.
 //  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
 //     need in its last moment goes after it has gone.
 //  8. DeleteService: no VIP leads there any more. Its slots name nobody first,
 //     so that slots without a service never name a backend.
-//  9. DeleteBackend: no slot names it any more.
+//  9. PutBackend of dead ones: no slot names them any more. Their indexes are
+//     not free: see Quarantine.
 //  10. DeleteEgress: no backend is sent to there any more.
 //
 // PutSlots comes between two PutService if the service had a fingerprint: with
@@ -40,32 +45,39 @@ type Problem struct {
 // An id, index or range of slots that these steps free is not used again in
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
-	d := newDifference(have)
+	d := newDifference(have, want.Second)
 	d.plan(want)
 	d.buildTables()
-	d.settleVIPs(want)
+	d.pointVIPs(want)
+	d.changePhases()
 	return d.steps(), d.problems
 }
 
 // difference is what a Diff finds out on its way.
 type difference struct {
 	inventory
-	room     room
-	plans    []*plan          // of services that can be as wanted
-	byName   map[string]*plan // the same
-	kept     map[uint32]bool  // ids of services that are left as they are
-	vips     map[VIP]VIPEntry // as they will be
-	problems []Problem
-	scratch  []byte // of fingerprint
+	room      room
+	plans     []*plan          // of services that can be as wanted
+	byName    map[string]*plan // the same
+	kept      map[uint32]bool  // ids of services that are left as they are
+	vips      map[VIP]VIPEntry // as they will be
+	marked    map[VIP]VIPEntry // those in which the mark comes before all else
+	unsettled map[lane]bool    // where the program will look at conditions
+	second    uint32
+	problems  []Problem
+	scratch   []byte // of fingerprint
 }
 
-func newDifference(have *Tables) *difference {
+func newDifference(have *Tables, second uint32) *difference {
 	held := takeInventory(have)
 	return &difference{
 		inventory: held,
 		room:      newRoom(have, held.serviceOf),
 		byName:    make(map[string]*plan),
 		kept:      make(map[uint32]bool),
+		marked:    make(map[VIP]VIPEntry),
+		unsettled: make(map[lane]bool),
+		second:    second,
 	}
 }
 
@@ -132,13 +144,13 @@ func (d *difference) has(service string, vip VIP) bool {
 	return known && d.have.Services[entry.Service].Name == service
 }
 
-// settleVIPs decides where every VIP will lead: to the service that wants it
+// pointVIPs decides where every VIP will lead: to the service that wants it
 // and can be as wanted, else where it leads now, if anybody wants it.
-func (d *difference) settleVIPs(want State) {
+func (d *difference) pointVIPs(want State) {
 	d.vips = make(map[VIP]VIPEntry, len(d.have.VIPs))
 	for _, p := range d.plans {
 		for _, vip := range p.want.VIPs {
-			d.point(vip, p)
+			d.vips[vip] = p.vipEntry(vip.Protocol)
 		}
 	}
 	stuck := d.stuckVIPs(want)
@@ -149,7 +161,7 @@ func (d *difference) settleVIPs(want State) {
 		if d.kept[entry.Service] {
 			d.vips[vip] = entry
 		} else if now := d.leadsTo(vip); stuck[vip] && now != nil {
-			d.point(vip, now)
+			d.vips[vip] = now.vipEntry(vip.Protocol)
 		}
 	}
 }
@@ -179,13 +191,6 @@ func (d *difference) stuckVIPs(want State) map[VIP]bool {
 // leadsTo returns the plan of the service that a VIP leads to now.
 func (d *difference) leadsTo(vip VIP) *plan {
 	return d.byName[d.have.Services[d.have.VIPs[vip].Service].Name]
-}
-
-func (d *difference) point(vip VIP, p *plan) {
-	d.vips[vip] = p.vipEntry()
-	if d.have.VIPs[vip] != p.vipEntry() {
-		p.gains = true
-	}
 }
 
 // egress returns the interfaces that will be sent to.

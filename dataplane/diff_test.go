@@ -42,10 +42,14 @@ func kinds(steps []Step) string {
 			kind := "change "
 			if s.New {
 				kind = "add "
+			} else if s.Entry.Dead {
+				kind = "bury "
 			}
 			list = append(list, kind+s.Entry.ID.String())
 		case PutSlots:
 			list = append(list, "owners "+s.Name)
+		case PutConditions:
+			list = append(list, "phases "+s.Name)
 		case PutVIP:
 			list = append(list, "+vip")
 		case DeleteVIP:
@@ -75,19 +79,40 @@ func TestDiff(t *testing.T) {
 			"+egress, open web, add 10.0.0.0, add 2001:db8:1::3, owners web, seal web, +vip"},
 		{"a service that goes loses its VIP first and its egress last",
 			[]Service{web}, nil,
-			"-vip, open web, owners web, -service, -backend, -backend, -egress"},
-		{"a backend that comes is there before a slot names it",
+			"-vip, open web, owners web, -service, bury 10.0.0.0, bury 2001:db8:1::3, -egress"},
+		{"a backend that comes is there before a slot names it, and the phases before the owners",
 			[]Service{web}, []Service{service("web", 0, 0, 1, 3)},
+			"+egress, add 10.0.0.1, +vip, phases web, open web, owners web, seal web"},
+		{"a backend that comes where no flow is to be remembered gets its slots at once",
+			[]Service{never(web)}, []Service{never(service("web", 0, 0, 1, 3))},
 			"+egress, add 10.0.0.1, open web, owners web, seal web"},
-		{"a backend that goes is freed when no slot names it",
+		{"a backend that goes is buried when no slot names it, and its flows are lost: no phases",
 			[]Service{web}, []Service{service("web", 0, 0)},
-			"open web, owners web, seal web, -backend"},
+			"open web, owners web, seal web, bury 2001:db8:1::3"},
+		{"one that goes for one that comes: whoever stays keeps the flows of its slots",
+			[]Service{web}, []Service{service("web", 0, 0, 6)},
+			"add 10.0.0.6, +vip, phases web, open web, owners web, seal web, bury 2001:db8:1::3"},
 		{"a service without backends stays, with slots that nobody owns",
 			[]Service{service("web", 0, 0)}, []Service{service("web", 0)},
-			"open web, owners web, seal web, -backend, -egress"},
-		{"a backend of weight zero keeps its index and loses its slots",
+			"open web, owners web, seal web, bury 10.0.0.0, -egress"},
+		{"a backend of weight zero keeps its index and its flows, and loses its slots",
 			[]Service{web}, []Service{with(web, func(s *Service) { s.Backends[0].Weight = 0 })},
-			"open web, owners web, seal web"},
+			"+vip, phases web, open web, owners web, seal web"},
+		{"TCP and UDP have phases of their own",
+			[]Service{with(web, func(s *Service) { s.VIPs = append(s.VIPs, vipNumber(2)) })},
+			[]Service{with(web, func(s *Service) { s.VIPs, s.Backends[0].Weight = append(s.VIPs, vipNumber(2)), 0 })},
+			"+vip, +vip, phases web, phases web, open web, owners web, seal web"},
+		{"a VIP that is to go is marked, too: until then its flows are where they were",
+			[]Service{with(web, func(s *Service) { s.VIPs = append(s.VIPs, vipNumber(4)) })},
+			[]Service{with(web, func(s *Service) { s.Backends[0].Weight = 0 })},
+			"+vip, +vip, -vip, phases web, open web, owners web, seal web"},
+		{"a VIP of a protocol that had none finds its slots settled, though they change owners at once",
+			[]Service{web},
+			[]Service{with(web, func(s *Service) { s.VIPs, s.Backends[0].Weight = append(s.VIPs, vipNumber(2)), 0 })},
+			"+vip, phases web, open web, owners web, seal web, +vip"},
+		{"another idle timeout is a matter of the VIP",
+			[]Service{web}, []Service{with(web, func(s *Service) { s.IdleTCP = 5 })},
+			"+vip"},
 		{"a new backend of weight zero is known and owns nothing",
 			[]Service{web}, []Service{with(web, func(s *Service) {
 				b := backendNumber(6)
@@ -119,11 +144,11 @@ func TestDiff(t *testing.T) {
 			"+vip"},
 		{"a service that is renamed hands its VIP over when the new one is complete",
 			[]Service{web}, []Service{with(web, func(s *Service) { s.Name = "www" })},
-			"open www, add 10.0.0.0, add 2001:db8:1::3, owners www, seal www, +vip, open web, owners web, -service, -backend, -backend"},
+			"open www, add 10.0.0.0, add 2001:db8:1::3, owners www, seal www, +vip, open web, owners web, -service, bury 10.0.0.0, bury 2001:db8:1::3"},
 		{"a service that loses its VIP and its backends loses the VIP first",
 			[]Service{service("web", 0, 0), service("zeta", 1, 0)},
 			[]Service{with(service("web", 0), func(s *Service) { s.VIPs = nil }), with(service("zeta", 1, 0), func(s *Service) { s.VIPs = append(s.VIPs, vipNumber(0)) })},
-			"+vip, open web, owners web, seal web, -backend"},
+			"+vip, open web, owners web, seal web, bury 10.0.0.0"},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
 			have := NewTables(roomy, 100)
@@ -142,6 +167,10 @@ func TestDiff(t *testing.T) {
 			checkPrefixes(t, have, State{Services: row.want}, State{Services: row.have})
 		})
 	}
+}
+
+func never(s Service) Service {
+	return with(s, func(s *Service) { s.Tracking = TrackNever })
 }
 
 func TestABackendKeepsItsIndexWhileItsServiceKnowsIt(t *testing.T) {
@@ -167,8 +196,8 @@ func TestWhatADiffFreesItDoesNotGiveOutAgain(t *testing.T) {
 	bring(t, have, State{Services: []Service{service("web", 0, 0, 1)}})
 	old := have.Clone()
 	bring(t, have, State{Services: []Service{service("zeta", 0, 0, 1)}})
-	for index := range have.Backends {
-		if _, used := old.Backends[index]; used {
+	for index, entry := range have.Backends {
+		if _, used := old.Backends[index]; used && !entry.Dead {
 			t.Errorf("backend index %d was given out again", index)
 		}
 	}
@@ -184,6 +213,7 @@ func TestAFreedIndexRestsWhileOthersAreFree(t *testing.T) {
 	bring(t, have, State{Services: []Service{service("web", 0, 0, 1, 2)}})
 	freed := indexOf(have, backendNumber(0).ID)
 	bring(t, have, State{Services: []Service{service("web", 0, 1, 2)}})
+	release(have)
 	bring(t, have, State{Services: []Service{service("web", 0, 1, 2, 5)}})
 	if now := indexOf(have, backendNumber(5).ID); now == freed {
 		t.Errorf("index %d was given out at once", now)
@@ -194,12 +224,24 @@ func TestAFullBackendTableIsUsedToTheLastIndex(t *testing.T) {
 	have := NewTables(Limits{Services: 2, VIPs: 2, Backends: 4}, 100)
 	bring(t, have, State{Services: []Service{service("web", 0, 0, 1, 2)}})
 	bring(t, have, State{Services: []Service{service("web", 0, 1, 2)}})
+	release(have)
 	bring(t, have, State{Services: []Service{service("web", 0, 1, 2, 5)}})
 }
 
+// release frees the indexes of dead backends, as if no flow named them.
+func release(have *Tables) {
+	var quarantine Quarantine
+	for range 2 {
+		for _, step := range quarantine.Release(have, Census{}) {
+			step.Replay(have)
+		}
+	}
+}
+
+// indexOf is the index of a living backend.
 func indexOf(have *Tables, id ID) uint32 {
 	for index, entry := range have.Backends {
-		if entry.ID == id {
+		if entry.ID == id && !entry.Dead {
 			return index
 		}
 	}
@@ -211,7 +253,11 @@ func TestStepsReadAsSentences(t *testing.T) {
 	sealed := entry
 	sealed.Fingerprint = 0xabc
 	backend := BackendEntry{Service: 1, ID: ID{netip.MustParseAddr("2001:db8::1"), 80}, Forward: IPIP, Hop: Hop{Interface: 3}}
+	tomb := BackendEntry{Service: 1, ID: backend.ID, Forward: IPIP, Dead: true}
 	vip := VIP{netip.MustParseAddr("192.0.2.10"), 443, TCP}
+	lead := VIPEntry{Service: 1, FirstSlot: 7, SlotCount: 7}
+	unsettled := lead
+	unsettled.Unsettled = true
 	for _, row := range []struct {
 		step Step
 		text string
@@ -220,12 +266,15 @@ func TestStepsReadAsSentences(t *testing.T) {
 		{DeleteEgress{3}, "end egress to interface 3"},
 		{PutBackend{5, backend, true}, "add backend 5: [2001:db8::1]:80 of service 1 by ipip via interface 3"},
 		{PutBackend{5, backend, false}, "rewrite backend 5: [2001:db8::1]:80 of service 1 by ipip via interface 3"},
+		{PutBackend{5, tomb, false}, "bury backend 5: [2001:db8::1]:80 of service 1"},
 		{DeleteBackend{5}, "free backend 5"},
 		{PutService{1, entry}, "open slots 7 to 13 of web, service 1"},
 		{PutService{1, sealed}, "seal the slots of web, service 1, as 0000000000000abc"},
 		{DeleteService{1}, "free service 1 and its slots"},
 		{PutSlots{"web", make([]SlotOwner, 2)}, "give 2 slots of web their owners"},
-		{PutVIP{vip, VIPEntry{1, 7, 7}}, "point 192.0.2.10:443/tcp at the 7 slots from 7 of service 1"},
+		{PutConditions{"web", make([]SlotCondition, 2)}, "change the phase of 2 slots of web"},
+		{PutVIP{vip, lead}, "point 192.0.2.10:443/tcp at the 7 slots from 7 of service 1"},
+		{PutVIP{vip, unsettled}, "point 192.0.2.10:443/tcp at the 7 slots from 7 of service 1, minding their phases"},
 		{DeleteVIP{vip}, "hand 192.0.2.10:443/tcp back to the host"},
 	} {
 		if row.step.String() != row.text {

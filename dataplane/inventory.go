@@ -3,12 +3,23 @@ package dataplane
 // inventory is what is held, by service.
 type inventory struct {
 	have      *Tables
-	idsOf     map[string][]uint32 // the ids that bear a name; two, if a change of slots was interrupted
-	indexesOf map[uint32][]uint32 // the backends of an id, ascending
-	orphans   []uint32            // backends of no service
-	serviceOf []uint64            // by index: 1 + the id of the service, 0 if free
-	entryOf   []BackendEntry      // by index
-	run       []uint32            // scratch of group
+	tombs     []uint32                // indexes of dead backends
+	dead      map[BackendEntry]uint32 // the lowest index of a dead backend
+	named     []bool                  // of isNamed
+	idsOf     map[string][]uint32     // the ids that bear a name; two, if a change of slots was interrupted
+	indexesOf map[uint32][]uint32     // the backends of an id, ascending
+	orphans   []uint32                // backends of no service
+	serviceOf []uint64                // by index: 1 + the id of the service, 0 if free
+	entryOf   []BackendEntry          // by index
+	run       []uint32                // scratch of group
+}
+
+// nobody is the service of dead backends, above all ids.
+const nobody = 1 << 32
+
+// tombOf is the entry of a backend that has died.
+func tombOf(entry BackendEntry) BackendEntry {
+	return BackendEntry{Service: entry.Service, ID: entry.ID, Forward: entry.Forward, Dead: true}
 }
 
 // takeInventory goes through the map of backends only once, and from then on
@@ -17,9 +28,10 @@ type inventory struct {
 func takeInventory(have *Tables) inventory {
 	inv := inventory{
 		have:      have,
+		dead:      make(map[BackendEntry]uint32),
 		idsOf:     make(map[string][]uint32, len(have.Services)),
 		indexesOf: make(map[uint32][]uint32, len(have.Services)),
-		serviceOf: make([]uint64, have.Limits.Backends),
+		serviceOf: make([]uint64, min(have.Limits.Backends, MaxBackends)),
 		entryOf:   make([]BackendEntry, len(have.Backends)+1), // enough if no index is free below the highest
 	}
 	for _, id := range sorted(have.Services) {
@@ -27,7 +39,7 @@ func takeInventory(have *Tables) inventory {
 		inv.idsOf[name] = append(inv.idsOf[name], id)
 	}
 	for index, entry := range have.Backends {
-		if index >= have.Limits.Backends {
+		if int(index) >= len(inv.serviceOf) {
 			continue
 		}
 		if int(index) >= len(inv.entryOf) {
@@ -35,9 +47,31 @@ func takeInventory(have *Tables) inventory {
 		}
 		inv.entryOf[index] = entry
 		inv.serviceOf[index] = 1 + uint64(entry.Service)
+		if entry.Dead {
+			inv.bury(index, entry)
+		}
 	}
 	inv.group()
 	return inv
+}
+
+// bury keeps the index of a dead backend in use, by nobody.
+func (inv *inventory) bury(index uint32, entry BackendEntry) {
+	inv.serviceOf[index] = nobody
+	inv.tombs = append(inv.tombs, index)
+	tomb := tombOf(entry)
+	if other, known := inv.dead[tomb]; !known || index < other {
+		inv.dead[tomb] = index
+	}
+}
+
+// isNamed tells whether a flow names an index. All flows are looked at once, and
+// only if a backend has come back before its index was free.
+func (inv *inventory) isNamed(index uint32) bool {
+	if inv.named == nil {
+		inv.named = inv.have.Flows.named()
+	}
+	return inv.named[index]
 }
 
 // group lists the backends of each service. Those of one follow one another, so
@@ -51,7 +85,7 @@ func (inv *inventory) group() {
 			run = append(run, uint32(index))
 		}
 		inv.run = run
-		if service == 0 {
+		if service == 0 || service == nobody {
 			continue
 		}
 		id := uint32(service - 1)

@@ -1,6 +1,8 @@
 package dataplane
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // plan is how one service will be as wanted.
 type plan struct {
@@ -9,17 +11,28 @@ type plan struct {
 	entry ServiceEntry // as it will be
 	held  ServiceEntry // as it is; without a fingerprint if new
 	isNew bool
-	gains bool // a VIP that leads elsewhere, or to other slots of its own, now
 	puts  []PutBackend
 	gone  []uint32 // indexes of backends that it has no more
+	// hasNewcomers says that a backend was not there, though it may be known.
+	hasNewcomers bool
 
-	indexes []uint32 // of the wanted backends
-	rebuild bool     // the table may differ from the one that is held
-	slots   []SlotOwner
+	indexes []uint32        // of the wanted backends
+	living  map[uint32]bool // the same
+	rebuild bool            // the table may differ from the one that is held
+	slots   []SlotOwner     // those that change
+
+	transitions []transition // of the lanes that VIPs led or lead to
 }
 
-func (p *plan) vipEntry() VIPEntry {
-	return VIPEntry{Service: p.id, FirstSlot: p.entry.FirstSlot, SlotCount: p.entry.SlotCount}
+func (p *plan) vipEntry(protocol Protocol) VIPEntry {
+	return VIPEntry{
+		Service:        p.id,
+		FirstSlot:      p.entry.FirstSlot,
+		SlotCount:      p.entry.SlotCount,
+		IdleSeconds:    p.want.idleSeconds(protocol),
+		TrackAlways:    p.want.Tracking == TrackAlways,
+		AffinityClient: p.want.AffinityClient,
+	}
 }
 
 // fit plans a service, or says what there is no room for.
@@ -50,7 +63,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
 	// A backend that came or went without the fingerprint's knowledge means
 	// that someone else wrote to the tables.
-	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || added > 0 || len(p.gone) > 0
+	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""
@@ -112,14 +125,16 @@ func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 	for i := range p.want.Backends {
 		id := p.want.Backends[i].ID
 		index, known := indexOf[id]
-		if !known {
-			p.indexes[i] = NoBackend
-			added++
-			continue
+		if known {
+			d.keepBackend(p, i, index)
+			delete(indexOf, id)
+		} else {
+			p.hasNewcomers = true
+			if index = d.revive(p, i); index == NoBackend {
+				added++
+			}
 		}
 		p.indexes[i] = index
-		d.keepBackend(p, i, index)
-		delete(indexOf, id)
 	}
 	for _, index := range held {
 		if id := d.entryOf[index].ID; indexOf[id] == index {
@@ -147,6 +162,19 @@ func (p *plan) backendEntry(i int) BackendEntry {
 	return BackendEntry{Service: p.id, ID: b.ID, Forward: b.Forward, Hop: b.Hop}
 }
 
+// revive gives a backend that comes back the index it had, unless a flow still
+// names that: since the backend died, the flow has gone on elsewhere. A new
+// service may have the id of one that is gone, but not its backends.
+func (d *difference) revive(p *plan, i int) (index uint32) {
+	entry := p.backendEntry(i)
+	index, known := d.dead[tombOf(entry)]
+	if p.isNew || !known || d.isNamed(index) {
+		return NoBackend
+	}
+	p.puts = append(p.puts, PutBackend{Index: index, Entry: entry})
+	return index
+}
+
 // addBackends gives indexes to the backends that have none.
 func (d *difference) addBackends(p *plan) {
 	for i, index := range p.indexes {
@@ -155,4 +183,15 @@ func (d *difference) addBackends(p *plan) {
 			p.puts = append(p.puts, PutBackend{Index: p.indexes[i], Entry: p.backendEntry(i), New: true})
 		}
 	}
+}
+
+// alive tells whether an index will be that of a backend of the service.
+func (p *plan) alive(index uint32) bool {
+	if p.living == nil {
+		p.living = make(map[uint32]bool, len(p.indexes))
+		for _, living := range p.indexes {
+			p.living[living] = true
+		}
+	}
+	return p.living[index]
 }

@@ -2,25 +2,27 @@ package dataplane_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 
 	. "github.com/pointsman/pointsman/dataplane"
-	"github.com/pointsman/pointsman/dataplane/maglev"
 )
 
 // checkPrefixes holds Diff's promise: stopped after any of its steps, every
-// packet goes where it went or where it shall go, and another Diff completes
-// what was begun, or goes back to what was wanted before.
+// packet goes where it went or where it shall go, no flow has been forgotten that
+// might go on, and another Diff completes what was begun, or goes back to what
+// was wanted before.
 func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	t.Helper()
 	steps, problems := Diff(old, want)
-	checkHeld(t, old, replay(old, steps), want, problems)
 	next := replay(old, steps)
+	checkHeld(t, old, next, want, problems)
+	checkCompleteLanes(t, old, next, want, problems)
 	for n := 0; n <= len(steps); n++ {
-		for _, now := range []*Tables{replay(old, steps[:n]), replay(old, halfway(steps, n))} {
-			if wrong := astray(old, now, next); wrong != "" {
-				t.Fatalf("after %d of these steps %s\n%s", n, wrong, listed(steps))
+		for _, now := range interrupted(old, steps, n) {
+			for _, wrong := range []string{astray(old, now, next), insane(now), forgetful(old, now, next, want), reused(old, now)} {
+				if wrong != "" {
+					t.Fatalf("after %d of these steps %s\n%s", n, wrong, listed(steps))
+				}
 			}
 			checkCompletes(t, now, want)
 			checkCompletes(t, now, before)
@@ -28,16 +30,22 @@ func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	}
 }
 
-// halfway is the steps before the nth and, if that is PutSlots, half of it: its
-// slots are written one by one.
-func halfway(steps []Step, n int) []Step {
-	if n < len(steps) {
-		if slots, cut := steps[n].(PutSlots); cut {
-			slots.Owners = slots.Owners[:len(slots.Owners)/2]
-			return append(slices.Clone(steps[:n]), slots)
-		}
+// interrupted returns what is held if the steps are cut short after n of them, or
+// in the middle of the next, if that goes slot by slot.
+func interrupted(old *Tables, steps []Step, n int) []*Tables {
+	after := replay(old, steps[:n])
+	if n == len(steps) {
+		return []*Tables{after}
 	}
-	return steps[:n]
+	switch next := steps[n].(type) {
+	case PutSlots:
+		next.Owners = next.Owners[:len(next.Owners)/2]
+		return []*Tables{after, replay(after, []Step{next})}
+	case PutConditions:
+		next.Changes = next.Changes[:len(next.Changes)/2]
+		return []*Tables{after, replay(after, []Step{next})}
+	}
+	return []*Tables{after}
 }
 
 // checkCompletes wants one Diff to do all that is to be done.
@@ -79,182 +87,96 @@ func astray(old, now, next *Tables) string {
 		}
 	}
 	for vip, entry := range now.VIPs {
-		if entry != old.VIPs[vip] && entry != next.VIPs[vip] {
+		marked := old.VIPs[vip]
+		marked.Unsettled = true
+		if entry != old.VIPs[vip] && entry != next.VIPs[vip] && entry != marked {
 			return fmt.Sprintf("%s leads to %v", vip, entry)
 		}
 		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
-			wrong := misdirected(now, entry, now.Slots[slot])
-			if wrong == "" && !mayOwn(old, now, next, vip, slot) {
-				wrong = fmt.Sprintf("belongs to %d instead of %d or %d", now.Slots[slot], old.Slots[slot], next.Slots[slot])
-			}
-			if wrong != "" {
-				return fmt.Sprintf("slot %d of %s %s", slot, vip, wrong)
+			for _, kind := range []flowKind{fresh, forgotten} {
+				backend := kind.backend(now, slot, vip.Protocol)
+				wrong := misdirected(now, entry, backend)
+				if wrong == "" && !mayGo(kind, old, now, next, vip, slot) {
+					wrong = fmt.Sprintf("belong to %d instead of %d or %d", backend,
+						kind.backend(old, slot, vip.Protocol), kind.backend(next, slot, vip.Protocol))
+				}
+				if wrong != "" {
+					return fmt.Sprintf("%s flows of slot %d of %s %s", kind, slot, vip, wrong)
+				}
 			}
 		}
 	}
 	return ""
 }
 
-// misdirected says why packets of a VIP must not go to an owner.
-func misdirected(now *Tables, vip VIPEntry, owner uint32) string {
-	if owner == NoBackend {
+// flowKind is a flow that the flow table knows nothing of.
+type flowKind string
+
+const (
+	fresh     flowKind = "fresh" // its first packet, while there is room to remember it
+	forgotten flowKind = "forgotten"
+)
+
+// backend is where the table of phases sends such a flow.
+func (k flowKind) backend(now *Tables, slot uint32, protocol Protocol) uint32 {
+	c := now.Conditions.At(slot, protocol)
+	if c.Phase == Learning || c.Phase == Moving && k == forgotten {
+		return c.Fallback
+	}
+	return now.Slots[slot]
+}
+
+// misdirected says why packets of a VIP must not go to a backend.
+func misdirected(now *Tables, vip VIPEntry, index uint32) string {
+	if index == NoBackend {
 		return ""
 	}
-	backend, known := now.Backends[owner]
+	backend, known := now.Backends[index]
 	service, recorded := now.Services[vip.Service]
 	switch {
 	case !known:
-		return fmt.Sprintf("belongs to %d, which is no backend", owner)
+		return fmt.Sprintf("belong to %d, which is no backend", index)
+	case backend.Dead:
+		return fmt.Sprintf("belong to %s, which is dead", backend.ID)
 	case !recorded:
-		return "belongs to no service"
+		return "belong to no service"
 	case now.Services[backend.Service].Name != service.Name:
-		return fmt.Sprintf("belongs to %s, which is of service %d, not %s", backend.ID, backend.Service, service.Name)
+		return fmt.Sprintf("belong to %s, which is of service %d, not %s", backend.ID, backend.Service, service.Name)
 	case !now.Egress[backend.Hop.Interface]:
-		return fmt.Sprintf("belongs to %s behind interface %d, which cannot be sent to", backend.ID, backend.Hop.Interface)
+		return fmt.Sprintf("belong to %s behind interface %d, which cannot be sent to", backend.ID, backend.Hop.Interface)
 	}
 	return ""
 }
 
-// mayOwn tells whether the owner of a slot is the one before or the one after,
-// and not the one after where the VIP has nothing to do with that, nor the one
-// before where the VIP never led there.
-func mayOwn(old, now, next *Tables, vip VIP, slot uint32) bool {
+// mayGo tells whether flows go to the backend from before or to the one from
+// after, and not to that after where the VIP has nothing to do with it, nor to
+// that before where the VIP never led there.
+func mayGo(kind flowKind, old, now, next *Tables, vip VIP, slot uint32) bool {
 	entry := now.VIPs[vip]
 	_, existed := old.Services[entry.Service]
 	_, stays := next.Services[entry.Service]
-	leaves := next.VIPs[vip] != entry
-	owner := now.Slots[slot]
+	leaves := table(next.VIPs[vip]) != table(entry)
+	before, after := kind.backend(old, slot, vip.Protocol), kind.backend(next, slot, vip.Protocol)
+	backend := kind.backend(now, slot, vip.Protocol)
 	switch {
 	case !stays || leaves && !gains(old, next, entry.Service):
-		return owner == old.Slots[slot]
+		return backend == before
 	case !existed:
-		return owner == next.Slots[slot]
+		return backend == after
 	}
-	return owner == old.Slots[slot] || owner == next.Slots[slot]
+	return backend == before || backend == after
+}
+
+// table is what an entry says of where the VIP leads.
+func table(entry VIPEntry) VIPEntry {
+	return VIPEntry{Service: entry.Service, FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount}
 }
 
 func gains(old, next *Tables, service uint32) bool {
 	for vip, entry := range next.VIPs {
-		if entry.Service == service && old.VIPs[vip] != entry {
+		if entry.Service == service && table(old.VIPs[vip]) != table(entry) {
 			return true
 		}
 	}
 	return false
-}
-
-// checkHeld compares what is held with the wish: in full for services that can
-// be as wanted, as before for those that are kept or have a problem.
-func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) {
-	t.Helper()
-	trouble := make(map[string]bool)
-	for _, p := range problems {
-		trouble[p.Service] = true
-	}
-	kept := false
-	backends, vips, egress := 0, make(map[VIP]bool), make(map[uint32]bool)
-	for _, s := range want.Services {
-		if trouble[s.Name] || s.Keep {
-			checkKept(t, old, held, s.Name)
-			kept = true
-			continue
-		}
-		checkService(t, held, s)
-		backends += len(s.Backends)
-		for _, vip := range s.VIPs {
-			vips[vip] = true
-		}
-		for _, b := range s.Backends {
-			egress[b.Hop.Interface] = true
-		}
-	}
-	if kept {
-		return
-	}
-	if len(held.Services) != len(want.Services) || len(held.Backends) != backends || len(held.VIPs) != len(vips) || len(held.Egress) != len(egress) {
-		t.Fatalf("%d services, %d backends, %d VIPs and %d interfaces are held, %d, %d, %d and %d are wanted",
-			len(held.Services), len(held.Backends), len(held.VIPs), len(held.Egress), len(want.Services), backends, len(vips), len(egress))
-	}
-	unowned := slices.Clone(held.Slots)
-	for _, entry := range held.Services {
-		clear(unowned[entry.FirstSlot:][:entry.SlotCount])
-	}
-	for slot, owner := range unowned {
-		if owner != NoBackend {
-			t.Fatalf("slot %d is of no service and names backend %d", slot, owner)
-		}
-	}
-}
-
-func checkService(t *testing.T, held *Tables, s Service) {
-	t.Helper()
-	id := idOf(t, held, s.Name)
-	entry := held.Services[id]
-	if entry.SlotCount != s.Slots || entry.Fingerprint == 0 {
-		t.Fatalf("%s is held as %+v", s.Name, entry)
-	}
-	for _, vip := range s.VIPs {
-		if got, want := held.VIPs[vip], (VIPEntry{id, entry.FirstSlot, entry.SlotCount}); got != want {
-			t.Fatalf("%s leads to %+v instead of %+v", vip, got, want)
-		}
-	}
-	found := make(map[ID]BackendEntry)
-	for _, backend := range held.Backends {
-		if backend.Service == id {
-			found[backend.ID] = backend
-		}
-	}
-	var members []maglev.Member
-	for _, b := range s.Backends {
-		if want := (BackendEntry{id, b.ID, b.Forward, b.Hop}); found[b.ID] != want {
-			t.Fatalf("backend %s of %s is held as %+v instead of %+v", b.ID, s.Name, found[b.ID], want)
-		}
-		members = append(members, maglev.Member{Key: b.ID.String(), Weight: int(b.Weight)})
-	}
-	if len(found) != len(s.Backends) {
-		t.Fatalf("%s has %d backends instead of %d", s.Name, len(found), len(s.Backends))
-	}
-	owners := maglev.Build(members, int(s.Slots))
-	for i, owner := range held.Slots[entry.FirstSlot:][:entry.SlotCount] {
-		var want ID
-		if owners != nil {
-			want = s.Backends[owners[i]].ID
-		}
-		if got := held.Backends[owner].ID; got != want {
-			t.Fatalf("slot %d of %s belongs to %s instead of %s", i, s.Name, got, want)
-		}
-	}
-}
-
-func idOf(t *testing.T, held *Tables, name string) uint32 {
-	t.Helper()
-	var ids []uint32
-	for id, entry := range held.Services {
-		if entry.Name == name {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) != 1 {
-		t.Fatalf("%s has the ids %v", name, ids)
-	}
-	return ids[0]
-}
-
-// checkKept wants a service with a problem to forward as it did.
-func checkKept(t *testing.T, old, held *Tables, name string) {
-	t.Helper()
-	for id, entry := range old.Services {
-		if entry.Name != name {
-			continue
-		}
-		if held.Services[id] != entry {
-			t.Fatalf("%s has a problem and was held as %+v, now as %+v", name, entry, held.Services[id])
-		}
-		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
-			owner := held.Slots[slot]
-			if owner != old.Slots[slot] || held.Backends[owner] != old.Backends[owner] {
-				t.Fatalf("%s has a problem, and its slot %d went from %d, %+v, to %d, %+v",
-					name, slot, old.Slots[slot], old.Backends[old.Slots[slot]], owner, held.Backends[owner])
-			}
-		}
-	}
 }

@@ -8,7 +8,7 @@ import (
 
 func TestEveryPrefixOfEveryDiffLeavesPacketsSane(t *testing.T) {
 	draw := fromSeed(t)
-	for range 60 {
+	for range 40 {
 		walk(t, draw, 8)
 	}
 }
@@ -23,26 +23,30 @@ func FuzzDiff(f *testing.F) {
 }
 
 // walk wishes for one state after the other. Sometimes the steps are cut short,
-// or someone else writes to the tables, before the next wish comes.
+// or someone else writes to the tables, before the next wish comes. Meanwhile
+// packets come and time goes on.
 func walk(t *testing.T, draw chance, wishes int) {
 	t.Helper()
-	limits, slots := drawLimits(draw)
+	w := newWorld(draw)
 	quarrels := draw(3) == 0
-	have := NewTables(limits, slots)
 	before := State{}
 	for range wishes {
 		want := drawState(draw, quarrels)
-		checkPrefixes(t, have, want, before)
+		want.Second, before.Second = w.second, w.second
+		checkPrefixes(t, w.have, want, before)
 		before = want
-		steps, _ := Diff(have, want)
+		steps, _ := Diff(w.have, want)
 		if draw(2) == 0 {
 			steps = steps[:draw(len(steps)+1)]
 		}
-		have = replay(have, steps)
+		w.have = replay(w.have, steps)
 		if draw(6) == 0 {
-			checkDrift(t, have, draw)
+			checkDrift(t, w.have, draw)
 		}
+		w.live(t)
 	}
+	w.checkSettles(t)
+	checkCompletes(t, w.have, before)
 }
 
 // checkDrift takes one entry out of the tables and wants it back.
@@ -54,6 +58,7 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 		return
 	}
 	drifted := replay(have, steps)
+	intact := drifted.Clone()
 	switch draw(4) {
 	case 0:
 		delete(drifted.Backends, lowest(drifted.Backends))
@@ -79,6 +84,11 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 	for _, s := range want.Services {
 		if !s.Keep {
 			checkService(t, mended, s)
+		}
+	}
+	for _, wrong := range []string{insane(mended), forgetful(intact, mended, mended, want)} {
+		if wrong != "" {
+			t.Fatalf("mended by these steps, %s\n%s", wrong, listed(steps))
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 )
@@ -62,6 +63,7 @@ func (f Forward) String() string {
 // State is what the control plane wants the kernel to hold.
 type State struct {
 	Services []Service // sorted by name, names unique
+	Second   uint32    // now, of the monotonic clock that the program reads
 }
 
 // MaxServiceName is the length in bytes of the longest name of a service.
@@ -76,12 +78,43 @@ type Service struct {
 	VIPs     []VIP  // a VIP belongs to at most one service
 	Slots    uint32 // M, a prime
 	Backends []Backend
+	Tracking Tracking
+	// AffinityClient lets the slot follow from the client's address alone.
+	AffinityClient bool
+	// IdleTCP and IdleUDP are the seconds, 1 to MaxIdleSeconds, after which a
+	// silent flow is over; 0 means DefaultIdleTCP and DefaultIdleUDP.
+	IdleTCP, IdleUDP uint32
 	// Keep leaves all of the service as the kernel holds it, because what it
 	// should be is not known yet. Its VIPs stay where they lead, even if that is
 	// another service; Slots and Backends are not read. A kept service that the
 	// kernel does not hold stays out.
 	Keep bool
 }
+
+// The idle timeouts of services that name none, in seconds.
+const (
+	DefaultIdleTCP = 15 * 60
+	DefaultIdleUDP = 60
+)
+
+// idleSeconds is the idle timeout of flows of a protocol.
+func (s *Service) idleSeconds(protocol Protocol) uint32 {
+	if protocol == UDP {
+		return cmp.Or(s.IdleUDP, DefaultIdleUDP)
+	}
+	return cmp.Or(s.IdleTCP, DefaultIdleTCP)
+}
+
+// Tracking says which flows of a service are remembered.
+type Tracking uint8
+
+// TrackAuto remembers flows that a change would break, TrackAlways every flow,
+// TrackNever none: the owner of a slot gets all of its packets at once.
+const (
+	TrackAuto Tracking = iota
+	TrackAlways
+	TrackNever
+)
 
 // Backend is a server that answers for a service, with a known next hop. One
 // with weight 0 is known to the kernel and owns no slots.

@@ -32,6 +32,11 @@ type (
 		Name   string
 		Owners []SlotOwner
 	}
+	// PutConditions changes what slots go through; Name is for people.
+	PutConditions struct {
+		Name    string
+		Changes []SlotCondition
+	}
 	// PutVIP starts to send a VIP's packets to slots, or to other slots.
 	PutVIP struct {
 		VIP   VIP
@@ -51,6 +56,13 @@ type (
 // Tables.Slots.
 type SlotOwner struct{ Slot, Owner uint32 }
 
+// SlotCondition is the new condition of one slot for one protocol.
+type SlotCondition struct {
+	Slot     uint32
+	Protocol Protocol
+	Condition
+}
+
 // Writer carries out one step on the real tables.
 type Writer interface {
 	Write(Step) error
@@ -61,6 +73,9 @@ func (s DeleteEgress) String() string { return fmt.Sprintf("end egress to interf
 
 func (s PutBackend) String() string {
 	verb := "rewrite"
+	if s.Entry.Dead {
+		return fmt.Sprintf("bury backend %d: %s of service %d", s.Index, s.Entry.ID, s.Entry.Service)
+	}
 	if s.New {
 		verb = "add"
 	}
@@ -84,12 +99,27 @@ func (s PutSlots) String() string {
 	return fmt.Sprintf("give %d slots of %s their owners", len(s.Owners), s.Name)
 }
 
+func (s PutConditions) String() string {
+	return fmt.Sprintf("change the phase of %d slots of %s", len(s.Changes), s.Name)
+}
+
 func (s PutVIP) String() string {
-	return fmt.Sprintf("point %s at the %d slots from %d of service %d",
-		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service)
+	phases := ""
+	if s.Entry.Unsettled {
+		phases = ", minding their phases"
+	}
+	return fmt.Sprintf("point %s at the %d slots from %d of service %d%s",
+		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service, phases)
 }
 
 func (s DeleteVIP) String() string { return fmt.Sprintf("hand %s back to the host", s.VIP) }
+
+// Replay writes condition by condition, as PutSlots does owners.
+func (s PutConditions) Replay(t *Tables) {
+	for _, change := range s.Changes {
+		t.Conditions.Put(change.Slot, change.Protocol, change.Condition)
+	}
+}
 
 // Replay of each step makes its change to tables in memory.
 func (s PutEgress) Replay(t *Tables)     { t.Egress[s.Interface] = true }

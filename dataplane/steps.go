@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -24,6 +25,7 @@ func (d *difference) steps() []Step {
 			steps = append(steps, put)
 		}
 	}
+	steps = d.appendMarks(steps)
 	late := d.onlyLoseVIPs()
 	for _, p := range d.plans {
 		if !late[p] {
@@ -52,13 +54,26 @@ func (e ServiceEntry) unsealed() ServiceEntry {
 }
 
 func (p *plan) appendSlots(steps []Step) []Step {
+	for _, t := range p.transitions {
+		steps = appendConditions(steps, p.entry.Name, t.entering)
+	}
 	if len(p.slots) > 0 {
 		steps = appendOwners(steps, p.id, p.held, p.slots)
+	}
+	for _, t := range p.transitions {
+		steps = appendConditions(steps, p.entry.Name, t.leaving)
 	}
 	if len(p.slots) > 0 || p.held != p.entry {
 		steps = append(steps, PutService{p.id, p.entry})
 	}
 	return steps
+}
+
+func appendConditions(steps []Step, name string, changes []SlotCondition) []Step {
+	if len(changes) == 0 {
+		return steps
+	}
+	return append(steps, PutConditions{name, changes})
 }
 
 // appendOwners takes the fingerprint away before the first slot is written.
@@ -72,23 +87,29 @@ func appendOwners(steps []Step, id uint32, held ServiceEntry, owners []SlotOwner
 // onlyLoseVIPs returns the plans of services that VIPs leave and none comes to.
 func (d *difference) onlyLoseVIPs() map[*plan]bool {
 	losing := make(map[*plan]bool)
-	for vip, entry := range d.have.VIPs {
-		p := d.byName[d.have.Services[entry.Service].Name]
-		if p != nil && d.vips[vip] != entry {
+	for vip, held := range d.have.VIPs {
+		next, stays := d.vips[vip]
+		if p := d.byName[d.have.Services[held.Service].Name]; p != nil && (!stays || !next.sameTable(held)) {
 			losing[p] = true
 		}
 	}
-	for _, p := range d.plans {
-		if p.gains {
-			delete(losing, p)
+	gaining := make(map[uint32]bool)
+	for vip, next := range d.vips {
+		if held, known := d.have.VIPs[vip]; !known || !next.sameTable(held) {
+			gaining[next.Service] = true
 		}
 	}
+	maps.DeleteFunc(losing, func(p *plan, _ bool) bool { return gaining[p.id] })
 	return losing
 }
 
 func (d *difference) appendVIPs(steps []Step) []Step {
 	for _, vip := range sortedVIPs(d.vips) {
-		if held, known := d.have.VIPs[vip]; !known || held != d.vips[vip] {
+		held, known := d.marked[vip]
+		if !known {
+			held, known = d.have.VIPs[vip]
+		}
+		if !known || held != d.vips[vip] {
 			steps = append(steps, PutVIP{vip, d.vips[vip]})
 		}
 	}
@@ -129,6 +150,9 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 		if owners := d.cleared(entry); len(owners) > 0 {
 			steps = appendOwners(steps, id, entry, owners)
 		}
+		for _, protocol := range []Protocol{TCP, UDP} {
+			steps = appendConditions(steps, entry.Name, unsettledSlots(d.have, entry, protocol))
+		}
 		if d.byName[entry.Name] == nil { // else its backends are in that plan
 			gone = append(gone, d.indexesOf[id]...)
 		}
@@ -138,19 +162,30 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 	for _, id := range ids {
 		steps = append(steps, DeleteService{id})
 	}
+	return d.appendTombs(steps, append(gone, d.tombs...), staying)
+}
+
+// appendTombs marks backends as dead, and those whose service goes, too, as of
+// none: another service may get its id, but not their indexes.
+func (d *difference) appendTombs(steps []Step, gone []uint32, staying map[uint32]bool) []Step {
 	slices.Sort(gone)
 	for _, index := range gone {
-		steps = append(steps, DeleteBackend{index})
+		tomb := tombOf(d.entryOf[index])
+		if _, known := d.have.Services[tomb.Service]; !known || !staying[tomb.Service] && !d.kept[tomb.Service] {
+			tomb.Service = noService
+		}
+		if tomb != d.entryOf[index] {
+			steps = append(steps, PutBackend{Index: index, Entry: tomb})
+		}
 	}
 	return steps
 }
 
+// noService is the id of none.
+const noService = 1<<32 - 1
+
 // cleared returns the slots of a service that somebody owns, owned by nobody.
 func (d *difference) cleared(entry ServiceEntry) []SlotOwner {
-	end := min(uint64(entry.FirstSlot)+uint64(entry.SlotCount), uint64(len(d.have.Slots)))
-	if uint64(entry.FirstSlot) >= end {
-		return nil
-	}
-	slots := d.have.Slots[entry.FirstSlot:end]
-	return changed(slots, entry.FirstSlot, make([]uint32, len(slots)))
+	first, end := entry.within(d.have)
+	return changed(d.have.Slots[first:end], first, make([]uint32, end-first))
 }

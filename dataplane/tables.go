@@ -18,32 +18,37 @@ type Tables struct {
 	Egress   map[uint32]bool         // by ifindex
 	// Slots holds the owner of every slot of every service. In the kernel's
 	// tables it is the mapped memory of the map itself: store atomically.
-	Slots  []uint32
-	Limits Limits
+	Slots      []uint32
+	Conditions Conditions // of the same slots; likewise the map's memory
+	Flows      Flows      // likewise; the program writes there too
+	Limits     Limits
 }
 
 // NewTables returns tables that hold nothing, with slots for all services
 // together.
 func NewTables(limits Limits, slots uint32) *Tables {
 	return &Tables{
-		Services: make(map[uint32]ServiceEntry),
-		VIPs:     make(map[VIP]VIPEntry),
-		Backends: make(map[uint32]BackendEntry),
-		Egress:   make(map[uint32]bool),
-		Slots:    make([]uint32, slots),
-		Limits:   limits,
+		Services:   make(map[uint32]ServiceEntry),
+		VIPs:       make(map[VIP]VIPEntry),
+		Backends:   make(map[uint32]BackendEntry),
+		Egress:     make(map[uint32]bool),
+		Slots:      make([]uint32, slots),
+		Conditions: MakeConditions(int(slots)),
+		Limits:     limits,
 	}
 }
 
 // Clone returns tables that share no memory with t.
 func (t *Tables) Clone() *Tables {
 	return &Tables{
-		Services: maps.Clone(t.Services),
-		VIPs:     maps.Clone(t.VIPs),
-		Backends: maps.Clone(t.Backends),
-		Egress:   maps.Clone(t.Egress),
-		Slots:    slices.Clone(t.Slots),
-		Limits:   t.Limits,
+		Services:   maps.Clone(t.Services),
+		VIPs:       maps.Clone(t.VIPs),
+		Backends:   maps.Clone(t.Backends),
+		Egress:     maps.Clone(t.Egress),
+		Slots:      slices.Clone(t.Slots),
+		Conditions: slices.Clone(t.Conditions),
+		Flows:      slices.Clone(t.Flows),
+		Limits:     t.Limits,
 	}
 }
 
@@ -70,6 +75,18 @@ type VIPEntry struct {
 	Service   uint32
 	FirstSlot uint32
 	SlotCount uint32
+	// IdleSeconds is how long a remembered flow may be silent.
+	IdleSeconds uint32
+	// Unsettled says that some slot may have a phase other than Settled for the
+	// VIP's protocol: without it the program does not look.
+	Unsettled      bool
+	TrackAlways    bool
+	AffinityClient bool
+}
+
+// sameTable tells whether two entries lead to the same slots.
+func (e VIPEntry) sameTable(other VIPEntry) bool {
+	return e.Service == other.Service && e.FirstSlot == other.FirstSlot && e.SlotCount == other.SlotCount
 }
 
 // BackendEntry is one backend of one service.
@@ -77,7 +94,10 @@ type BackendEntry struct {
 	Service uint32
 	ID
 	Forward Forward
-	Hop     Hop
+	Hop     Hop // zero if Dead
+	// Dead keeps the index of a backend that is gone from being given to
+	// another one, as long as a flow may name it. To the program it is none.
+	Dead bool
 }
 
 // OuterFamilyV6 tells whether packets for the backend travel in IPv6.

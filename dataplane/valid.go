@@ -18,6 +18,11 @@ func (s *Service) invalid() string {
 	case s.Slots > maglev.MaxSlots || !maglev.IsPrime(int(s.Slots)):
 		return fmt.Sprintf("its number of slots, %d, is not a prime up to %d", s.Slots, maglev.MaxSlots)
 	}
+	for _, idle := range []uint32{s.IdleTCP, s.IdleUDP} {
+		if idle > MaxIdleSeconds {
+			return fmt.Sprintf("its idle timeout is %d seconds, and may be %d", idle, MaxIdleSeconds)
+		}
+	}
 	for i := range len(s.Name) {
 		if s.Name[i] == 0 {
 			return "its name has a zero byte"

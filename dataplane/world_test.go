@@ -92,6 +92,9 @@ func drawState(draw chance, quarrels bool) State {
 			}
 		}
 		s.Backends = drawBackends(draw)
+		s.Tracking = []Tracking{TrackAuto, TrackAuto, TrackAuto, TrackAlways, TrackNever}[draw(5)]
+		s.AffinityClient = draw(6) == 0
+		s.IdleTCP, s.IdleUDP = uint32(draw(3))*20, uint32(draw(3))*5
 		if quarrels && draw(12) == 0 {
 			s.Slots = 12
 		}

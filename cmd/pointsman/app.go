@@ -40,6 +40,8 @@ Examples:
 			leaf(statusCommand()),
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),
+			leaf(drainCommand()),
+			leaf(undrainCommand()),
 			leaf(decapCommand()),
 			leaf(detachCommand()),
 			leaf(versionCommand()),

@@ -26,7 +26,7 @@ func leaves(commands []*cli.Command, path ...string) map[string]*cli.Command {
 }
 
 // fitting are values for flags that do not take every word.
-var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach"}
+var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "ttl": "7s"}
 
 // spelled is a flag as a user writes it, with a value that fits.
 func spelled(name, flag string, takesValue bool) []string {
@@ -89,6 +89,10 @@ func TestWhatIsNotUnderstoodExitsWith2(t *testing.T) {
 		{"--socket x status", `unknown flag "--socket"`},
 		{"status web", `status takes no arguments, got ["web"]`},
 		{"backends web dns", `too many arguments: ["dns"]`},
+		{"drain web", `drain takes a service and the address of a backend, got ["web"]`},
+		{"undrain web 10.20.0.11 now", `undrain takes a service and the address of a backend, got ["web" "10.20.0.11" "now"]`},
+		{"drain web 10.20.0.11 --ttl soon", `invalid value "soon"`},
+		{"drain web 10.20.0.11 --timeout -1s", `no negative duration`},
 		{"status -o", `flag -o needs a value`},
 		{"services -o yaml", `-o takes table or json`},
 		{"run --on-exit explode", `--on-exit takes keep or detach`},

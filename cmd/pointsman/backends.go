@@ -17,6 +17,10 @@ func backendsCommand() *cli.Command {
 		ArgsUsage: "[SERVICE]",
 		UsageText: `pointsman backends [FLAGS] [SERVICE]
 
+SLOTS are a backend's own. FALLBACK are those that were its own before a change
+and whose flows it keeps unless they are remembered. REMEMBERED are flows in the
+flow table, FLOWS all that began at it.
+
 Examples:
   pointsman backends
   pointsman backends web --wide
@@ -45,7 +49,7 @@ Examples:
 // printBackends prints, as ipvsadm does, a line for each VIP and below it an
 // indented line for each backend.
 func printBackends(w io.Writer, list api.Backends, wide bool, now time.Time) error {
-	header := []string{"  -> BACKEND", "WEIGHT", "STATE", "SINCE", "SLOTS", "FLOWS", "PACKETS"}
+	header := []string{"  -> BACKEND", "WEIGHT", "STATE", "SINCE", "SLOTS", "FALLBACK", "REMEMBERED", "FLOWS", "PACKETS"}
 	if wide {
 		header = append(header, "BYTES", "SOURCE", "NODE", "ID", "NEXT-HOP")
 	}
@@ -63,9 +67,13 @@ func printBackends(w io.Writer, list api.Backends, wide bool, now time.Time) err
 
 func backendCells(b api.Backend, wide bool, now time.Time) []string {
 	cells := []string{"  -> " + b.Address, fmt.Sprint(b.Weight), b.State, age(now.Sub(b.Since)),
-		fmt.Sprint(b.Slots), fmt.Sprint(b.NewFlows), fmt.Sprint(b.Packets)}
+		fmt.Sprint(b.Slots), fmt.Sprint(b.FallbackSlots), fmt.Sprint(b.RememberedFlows), fmt.Sprint(b.NewFlows), fmt.Sprint(b.Packets)}
 	if wide {
 		cells = append(cells, fmt.Sprint(b.Bytes), b.Source, dash(b.Node), dash(b.ConsulID), dash(b.NextHop))
 	}
-	return append(cells, dash(b.Reason))
+	reason := b.Reason
+	if b.State == "drain" && b.Drain != nil {
+		reason += ", cut in " + age(b.Drain.CutAt.Sub(now))
+	}
+	return append(cells, dash(reason))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,12 @@ func (s scene) Status() api.Status {
 		},
 		Services:  api.ServiceCounts{OK: 1, Degraded: 1},
 		LastApply: &api.Apply{At: noon.Add(-90 * time.Second), Steps: 5, ApplyMS: 1.25},
-		Outcomes:  map[string]uint64{"FORWARD": 900, "PASS_NOT_VIP": 1200, "DROP_TOO_BIG": 0},
+		FlowTable: api.FlowTable{Capacity: 1048576, Remembered: 33, CountedAt: noon.Add(-2 * time.Second), Inserted: 40, Refused: 1},
+		Draining: []api.Draining{{
+			Service: "web", Address: "10.20.0.14:443", Reason: "in maintenance in Consul", FallbackSlots: 21845, RememberedFlows: 33,
+			Drain: api.Drain{Since: noon.Add(-5 * time.Minute), CutAt: noon.Add(5 * time.Minute)},
+		}},
+		Outcomes: map[string]uint64{"FORWARD": 900, "PASS_NOT_VIP": 1200, "DROP_TOO_BIG": 0},
 	}
 }
 
@@ -68,6 +74,7 @@ func (s scene) Services() []api.ServiceBackends {
 		{
 			Service: api.Service{Name: "web", Listen: []string{"[2001:db8:10::10]:443/tcp"}, Forward: "ipip",
 				State: "degraded", Reason: "1 of 3 backends not up", Since: noon.Add(-time.Minute),
+				Phases:     map[string]api.Phases{"tcp": {Settled: 43692, Moving: 21845}},
 				BackendsUp: 1, BackendsTotal: 3, ViewConfirmed: &view, NewFlows: 7, Packets: 888, Bytes: 123456},
 			Backends: []api.Backend{
 				{Address: "10.20.0.12:443", Weight: 1, State: "up", Since: noon.Add(-49 * time.Hour), Slots: 65537, Source: "consul",
@@ -75,10 +82,27 @@ func (s scene) Services() []api.ServiceBackends {
 				{Address: "10.20.0.13:443", State: "down", Reason: "probe: connection refused", Since: noon.Add(-time.Minute),
 					Source: "consul", Node: "n3", ConsulID: "web-3"},
 				{Address: "10.20.0.14:443", State: "drain", Reason: "in maintenance in Consul", Since: noon.Add(-5 * time.Minute),
+					FallbackSlots: 21845, RememberedFlows: 33,
+					Drain:  &api.Drain{Since: noon.Add(-5 * time.Minute), CutAt: noon.Add(5 * time.Minute)},
 					Source: "consul", Node: "n4", ConsulID: "web-4"},
 			},
 		},
 	}
+}
+
+func (s scene) Drain(r api.DrainRequest, by string) (api.Override, error) {
+	if r.Address != "10.20.0.14" {
+		return api.Override{}, api.NewProblem(http.StatusNotFound, "service web has no backend "+r.Address+"; did you mean 10.20.0.14:443?")
+	}
+	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain", Reason: r.Reason, By: by,
+		Since: noon, Until: noon.Add(time.Hour)}, nil
+}
+
+func (s scene) Undrain(r api.UndrainRequest, by string) (api.Override, error) {
+	if r.Address != "10.20.0.14" {
+		return api.Override{}, api.NewProblem(http.StatusConflict, "no operator drains "+r.Address)
+	}
+	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain"}, nil
 }
 
 // listed turns the scene into what the API lists.
@@ -160,6 +184,11 @@ func TestExitCodes(t *testing.T) {
 		{"also as JSON", "check -o json " + bad, exitInvalid, ""},
 		{"a file that is not there, too", "check /nowhere.hcl", exitInvalid, "/nowhere.hcl"},
 		{"taking away what is not there is no failure", "detach --pin-dir " + filepath.Join(t.TempDir(), "none"), exitOK, "nothing to remove"},
+		{"a drain that is taken exits with 0", "drain web 10.20.0.14 --reason test --socket " + ok, exitOK, ""},
+		{"one of nobody exits with 4", "drain web 10.20.0.1 --socket " + ok, exitNotFound, "did you mean 10.20.0.14:443?"},
+		{"one that does not end in time exits with 7", "drain web 10.20.0.14 --wait --timeout 1ms --socket " + ok, exitTimeout, "still has 21845 slots and 33 remembered flows"},
+		{"a drain that is taken back exits with 0", "undrain web 10.20.0.14 --socket " + ok, exitOK, ""},
+		{"one that cannot be exits with 1", "undrain web 10.20.0.12 --socket " + ok, exitFailure, "no operator drains 10.20.0.12"},
 		{"version needs no daemon", "version", exitOK, ""},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
@@ -173,9 +202,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "drain web 10.20.0.14", "undrain web 10.20.0.14", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

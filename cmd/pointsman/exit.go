@@ -20,6 +20,7 @@ const (
 	exitNotFound    = 4
 	exitInvalid     = 5 // the configuration has mistakes
 	exitDegraded    = 6 // with --exit-code
+	exitTimeout     = 7
 )
 
 // usageError is a command line that cannot be understood.

@@ -95,7 +95,7 @@ func runDaemon(c *cli.Context) error {
 
 func opener(pinDir string) func(controlplane.Sizes) (controlplane.DataPlane, error) {
 	return func(s controlplane.Sizes) (controlplane.DataPlane, error) {
-		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots})
+		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots, Flows: s.Flows})
 		if err != nil {
 			return nil, fmt.Errorf("opening the data plane: %w", err)
 		}

@@ -17,6 +17,8 @@ func servicesCommand() *cli.Command {
 		Usage: "list the services: where they listen, how they are, what they carry",
 		UsageText: `pointsman services [FLAGS]
 
+UNSETTLED is how many slots still digest a change, of TCP and of UDP.
+
 Examples:
   pointsman services
   pointsman services -o json | jq '.services[] | select(.state != "ok") | .name'`,
@@ -38,15 +40,24 @@ Examples:
 }
 
 func printServices(w io.Writer, list api.Services, now time.Time) error {
-	t := newTable("SERVICE", "LISTEN", "MODE", "STATE", "SINCE", "UP", "FLOWS", "PACKETS", "BYTES", "VIEW", "REASON")
+	t := newTable("SERVICE", "LISTEN", "MODE", "STATE", "SINCE", "UP", "UNSETTLED", "FLOWS", "PACKETS", "BYTES", "VIEW", "REASON")
 	for _, s := range list.Services {
 		view := "-"
 		if s.ViewConfirmed != nil {
 			view = age(now.Sub(*s.ViewConfirmed))
 		}
 		t.row(s.Name, strings.Join(s.Listen, ","), s.Forward, s.State, age(now.Sub(s.Since)),
-			fmt.Sprintf("%d/%d", s.BackendsUp, s.BackendsTotal),
+			fmt.Sprintf("%d/%d", s.BackendsUp, s.BackendsTotal), fmt.Sprint(unsettled(s.Phases)),
 			fmt.Sprint(s.NewFlows), fmt.Sprint(s.Packets), fmt.Sprint(s.Bytes), view, dash(s.Reason))
 	}
 	return t.print(w)
+}
+
+// unsettled is the number of slots that digest a change.
+func unsettled(phases map[string]api.Phases) uint32 {
+	var sum uint32
+	for _, p := range phases {
+		sum += p.Moving + p.Learning + p.Settling
+	}
+	return sum
 }

@@ -85,6 +85,12 @@ func printStatusPage(w io.Writer, status api.Status, now time.Time) error {
 		line("tables", "last written %s ago in %.1f ms, %d steps", age(now.Sub(apply.At)), apply.ApplyMS, apply.Steps)
 	}
 	line("packets", "%s", outcomes(status.Outcomes))
+	flows := status.FlowTable
+	line("flow table", "%d of %d remembered, %d refused", flows.Remembered, flows.Capacity, flows.Refused)
+	for _, d := range status.Draining {
+		line("draining", "%s of %s: %s, cut in %s, %s", d.Address, d.Service,
+			left(d.Slots, d.FallbackSlots, d.RememberedFlows), age(d.CutAt.Sub(now)), d.Reason)
+	}
 	for _, warning := range status.Warnings {
 		line("warning", "%s", strings.ReplaceAll(warning, "\n", "\n            "))
 	}

@@ -22,6 +22,20 @@ func (fixed) Services() []ServiceBackends {
 	}
 }
 
+func (fixed) Drain(r DrainRequest, by string) (Override, error) {
+	switch r.Service {
+	case "web":
+		return Override{Service: r.Service, Address: r.Address, Kind: "drain", Reason: r.Reason, By: by}, nil
+	case "full":
+		return Override{}, errors.New("the disk is full")
+	}
+	return Override{}, NewProblem(http.StatusNotFound, "there is no service "+r.Service)
+}
+
+func (fixed) Undrain(r UndrainRequest, by string) (Override, error) {
+	return Override{}, NewProblem(http.StatusConflict, "no operator drains "+r.Address)
+}
+
 // serve runs a server on a socket of its own and returns the socket.
 func serve(t *testing.T) string {
 	socket := filepath.Join(t.TempDir(), "sub", "s.sock")

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -68,8 +70,34 @@ func (c *Client) Backends(ctx context.Context, service string) (Backends, error)
 	return list, err
 }
 
+// Drain asks for no new flows for a backend.
+func (c *Client) Drain(ctx context.Context, r DrainRequest) (Override, error) {
+	var taken Override
+	err := c.post(ctx, "/v1/drain", r, &taken)
+	return taken, err
+}
+
+// Undrain takes an operator's drain back.
+func (c *Client) Undrain(ctx context.Context, r UndrainRequest) (Override, error) {
+	var ended Override
+	err := c.post(ctx, "/v1/undrain", r, &ended)
+	return ended, err
+}
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pointsman"+path, nil)
+	return c.ask(ctx, http.MethodGet, path, nil, into)
+}
+
+func (c *Client) post(ctx context.Context, path string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("writing the request to %s: %w", path, err)
+	}
+	return c.ask(ctx, http.MethodPost, path, bytes.NewReader(text), into)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://pointsman"+path, body)
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", path, err)
 	}

@@ -22,8 +22,11 @@ type Source interface {
 	Services() []ServiceBackends
 }
 
-// Handler answers the paths of this package from the source.
-func Handler(source Source) http.Handler {
+// Handler answers the questions of this package from the source, and changes
+// nothing.
+func Handler(source Source) http.Handler { return questions(source) }
+
+func questions(source Source) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		status := source.Status()
@@ -66,9 +69,7 @@ func selectBackends(all []ServiceBackends, name string) (Backends, error) {
 }
 
 func refuse(w http.ResponseWriter, status int, detail string) {
-	answer(w, status, "application/problem+json", Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail,
-	})
+	answer(w, status, "application/problem+json", NewProblem(status, detail))
 }
 
 func answer(w http.ResponseWriter, status int, kind string, body any) {
@@ -120,9 +121,10 @@ func restrict(path string) error {
 	return nil
 }
 
-// Serve answers on the listener until the context is over, and closes it.
-func Serve(ctx context.Context, listener net.Listener, source Source) error {
-	server := &http.Server{Handler: Handler(source), ReadHeaderTimeout: 5 * time.Second}
+// Serve answers on the listener until the context is over, and closes it. It
+// also takes the wishes of operators: who may open the socket may change things.
+func Serve(ctx context.Context, listener net.Listener, daemon Daemon) error {
+	server := &http.Server{Handler: operated(daemon), ReadHeaderTimeout: 5 * time.Second, ConnContext: withPeer}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

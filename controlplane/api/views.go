@@ -3,7 +3,10 @@
 // JSON; fields are added to a schema version, never changed or removed.
 package api
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // SchemaVersion is that of every view of this package.
 const SchemaVersion = 1
@@ -21,6 +24,8 @@ type Status struct {
 	Interfaces    []Interface       `json:"interfaces"`
 	Services      ServiceCounts     `json:"services"`
 	LastApply     *Apply            `json:"last_apply,omitempty"`
+	FlowTable     FlowTable         `json:"flow_table"`
+	Draining      []Draining        `json:"draining"` // backends that still have flows to lose
 	Outcomes      map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
 }
 
@@ -67,6 +72,39 @@ type Apply struct {
 	Error   string    `json:"error,omitempty"`
 }
 
+// FlowTable is how many flows are remembered. The counters are since the
+// program's maps were made.
+type FlowTable struct {
+	Capacity   int       `json:"capacity"`
+	Remembered int       `json:"remembered"`
+	CountedAt  time.Time `json:"counted_at"` // Remembered, and that of backends
+	Inserted   uint64    `json:"inserted"`
+	Evicted    uint64    `json:"evicted"` // of those inserted, in the place of an expired flow
+	Refused    uint64    `json:"refused"` // for want of room
+}
+
+// Draining is a backend that takes no new flows and keeps those it has.
+type Draining struct {
+	Service         string `json:"service"`
+	Address         string `json:"address"`
+	Reason          string `json:"reason"`
+	Slots           uint32 `json:"slots"`
+	FallbackSlots   uint32 `json:"fallback_slots"`
+	RememberedFlows int    `json:"remembered_flows"`
+	Drain
+}
+
+// Drain is how long a backend is to be without new flows.
+type Drain struct {
+	Since time.Time `json:"since"`
+	CutAt time.Time `json:"cut_at"` // when the flows that are left are cut
+	// By is the operator who asked for it; "" where Consul or the file did.
+	By    string     `json:"by,omitempty"`
+	Until *time.Time `json:"until,omitempty"` // when the operator's wish ends by itself
+	// Empty says that no slot and no remembered flow is left.
+	Empty bool `json:"empty"`
+}
+
 // Services is GET /v1/services.
 type Services struct {
 	SchemaVersion int       `json:"schema_version"`
@@ -85,9 +123,19 @@ type Service struct {
 	BackendsUp    int        `json:"backends_up"`
 	BackendsTotal int        `json:"backends_total"`
 	ViewConfirmed *time.Time `json:"view_confirmed,omitempty"` // by Consul
-	NewFlows      uint64     `json:"new_flows"`
-	Packets       uint64     `json:"packets"`
-	Bytes         uint64     `json:"bytes"`
+	// Phases are the slots by phase, for "tcp" and "udp" as far as it listens.
+	Phases   map[string]Phases `json:"phases"`
+	NewFlows uint64            `json:"new_flows"`
+	Packets  uint64            `json:"packets"`
+	Bytes    uint64            `json:"bytes"`
+}
+
+// Phases are numbers of slots. All but the settled ones digest a change.
+type Phases struct {
+	Settled  uint32 `json:"settled"`
+	Moving   uint32 `json:"moving"`
+	Learning uint32 `json:"learning"`
+	Settling uint32 `json:"settling"`
 }
 
 // Backends is GET /v1/backends and GET /v1/backends?service=NAME.
@@ -105,19 +153,53 @@ type ServiceBackends struct {
 // Backend is one backend of one service. The counters are since it was last
 // added to the kernel's tables.
 type Backend struct {
-	Address  string    `json:"address"` // "10.20.0.11:443"
-	Weight   uint16    `json:"weight"`
-	State    string    `json:"state"` // "up", "down", "drain", "rejected", "unresolved" or "unknown"
-	Reason   string    `json:"reason,omitempty"`
-	Since    time.Time `json:"since"`
-	Slots    uint32    `json:"slots"` // of the service's, how many are its own
-	Source   string    `json:"source"`
-	Node     string    `json:"node,omitempty"`
-	ConsulID string    `json:"consul_id,omitempty"`
-	NextHop  string    `json:"next_hop,omitempty"` // "eth0 02:00:00:00:00:01"
-	NewFlows uint64    `json:"new_flows"`
-	Packets  uint64    `json:"packets"`
-	Bytes    uint64    `json:"bytes"` // of IP, as the client sent it
+	Address string    `json:"address"` // "10.20.0.11:443"
+	Weight  uint16    `json:"weight"`
+	State   string    `json:"state"` // "up", "down", "drain", "drained", "rejected", "unresolved" or "unknown"
+	Reason  string    `json:"reason,omitempty"`
+	Since   time.Time `json:"since"`
+	Slots   uint32    `json:"slots"` // of the service's, how many are its own
+	// FallbackSlots are those whose flows are its unless remembered elsewhere.
+	FallbackSlots   uint32 `json:"fallback_slots"`
+	RememberedFlows int    `json:"remembered_flows"` // as of flow_table.counted_at
+	Drain           *Drain `json:"drain,omitempty"`  // absent where nobody drains it
+	Source          string `json:"source"`
+	Node            string `json:"node,omitempty"`
+	ConsulID        string `json:"consul_id,omitempty"`
+	NextHop         string `json:"next_hop,omitempty"` // "eth0 02:00:00:00:00:01"
+	NewFlows        uint64 `json:"new_flows"`
+	Packets         uint64 `json:"packets"`
+	Bytes           uint64 `json:"bytes"` // of IP, as the client sent it
+}
+
+// DrainRequest is the body of POST /v1/drain.
+type DrainRequest struct {
+	Service string `json:"service"`
+	Address string `json:"address"` // "10.20.0.11" or "10.20.0.11:443"
+	Reason  string `json:"reason,omitempty"`
+	TTL     string `json:"ttl"` // a duration, "1h", after which the drain ends by itself
+	// By is for whom the peer on the socket asks, if not for itself.
+	By string `json:"by,omitempty"`
+}
+
+// UndrainRequest is the body of POST /v1/undrain.
+type UndrainRequest struct {
+	Service string `json:"service"`
+	Address string `json:"address"`
+	By      string `json:"by,omitempty"`
+}
+
+// Override is the answer to both: what an operator wants, or no longer wants, of
+// a backend.
+type Override struct {
+	SchemaVersion int       `json:"schema_version"`
+	Service       string    `json:"service"`
+	Address       string    `json:"address"`
+	Kind          string    `json:"kind"` // "drain"
+	Reason        string    `json:"reason,omitempty"`
+	By            string    `json:"by"`
+	Since         time.Time `json:"since"`
+	Until         time.Time `json:"until"`
 }
 
 // Problem is an error, as RFC 9457 writes one.
@@ -126,6 +208,11 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+}
+
+// NewProblem says what kept a request from being carried out.
+func NewProblem(status int, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
 func (p *Problem) Error() string { return p.Detail }

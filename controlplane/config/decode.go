@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -73,6 +74,7 @@ func (d *decoder) limits(b *block, into *Limits) Place {
 	set(b, "vips", &into.VIPs, whole[uint32](1, 1<<20))
 	set(b, "backends", &into.Backends, whole[uint32](2, 1<<20))
 	set(b, "slots", &into.Slots, whole[uint32](leastSlots, 1<<29))
+	set(b, "flows", &into.Flows, whole[uint32](8, 1<<27))
 	return b.Place
 }
 
@@ -107,7 +109,10 @@ func (d *decoder) consul(b *block) *Consul {
 }
 
 func (d *decoder) service(b *block, label string) Service {
-	s := Service{Place: b.Place, Name: label, Forward: DefaultForward, Slots: DefaultSlots}
+	s := Service{
+		Place: b.Place, Name: label, Forward: DefaultForward, Slots: DefaultSlots,
+		Tracking: DefaultTracking, Affinity: DefaultAffinity, DrainTimeout: DefaultDrainTimeout,
+	}
 	if !serviceNames.MatchString(label) {
 		d.report(b.block, fmt.Sprintf("%q cannot be the name of a service", label),
 			"1 to 63 of a-z, 0-9, \".\", \"_\" and \"-\", with a letter or digit first; the name in Consul is a key of its consul block")
@@ -121,6 +126,11 @@ func (d *decoder) service(b *block, label string) Service {
 	set(b, "forward", &s.Forward, oneOf("ipip", "l2"))
 	set(b, "slots", &s.Slots, slots)
 	set(b, "panic_threshold", &s.PanicThreshold, share(1))
+	set(b, "tracking", &s.Tracking, oneOf("auto", "always", "never"))
+	set(b, "affinity", &s.Affinity, oneOf("flow", "client"))
+	set(b, "idle_timeout", &s.IdleTimeout, span(time.Second, MaxIdleTimeout))
+	set(b, "drain_timeout", &s.DrainTimeout, span(0, mostDrainTimeout))
+	set(b, "slow_start", &s.SlowStart, span(0, time.Hour))
 	if inner := b.one("consul"); inner != nil {
 		s.Consul = d.consulSource(b.child(inner, "service.consul"), label)
 	}

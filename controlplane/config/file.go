@@ -17,6 +17,10 @@ const (
 	DefaultWarning    = "use-weight"
 	DefaultWeight     = 1
 
+	DefaultTracking     = "auto"
+	DefaultAffinity     = "flow"
+	DefaultDrainTimeout = 10 * time.Minute
+
 	DefaultPath     = "/"
 	DefaultInterval = 2 * time.Second
 	DefaultTimeout  = time.Second
@@ -25,8 +29,9 @@ const (
 	DefaultJitter   = 0.1
 )
 
-// DefaultLimits hold 64 services of the default number of slots in 16 MiB.
-var DefaultLimits = Limits{Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots}
+// DefaultLimits hold 64 services of the default number of slots in 16 MiB, what
+// these go through in 64 MiB, and a million remembered flows in 8 MiB.
+var DefaultLimits = Limits{Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots, Flows: 1 << 20}
 
 // File is a configuration without mistakes. Only Load and Parse make one.
 type File struct {
@@ -57,12 +62,14 @@ type File struct {
 }
 
 // Limits are the sizes of the kernel's maps, fixed when they are created. Each
-// counts entries; a slot takes 4 bytes, a backend 64 and its counters.
+// counts entries; a slot takes 20 bytes, a backend 64 and its counters, a flow 8.
 type Limits struct {
 	Services uint32
 	VIPs     uint32
 	Backends uint32
 	Slots    uint32
+	// Flows is how many flows can be remembered, rounded up to a power of two.
+	Flows uint32
 }
 
 // Consul says how to reach Consul. What is empty is left to Consul's own
@@ -104,6 +111,19 @@ type Service struct {
 	// PanicThreshold is the share of healthy backends, 0 to 1, below which
 	// health is ignored. Default: 0, never.
 	PanicThreshold float64
+	// Tracking is "auto", "always" or "never". Default: DefaultTracking.
+	Tracking string
+	// Affinity is "flow" or "client". Default: DefaultAffinity.
+	Affinity string
+	// IdleTimeout is how long a flow of either protocol may be silent, 1 s to
+	// MaxIdleTimeout. Default: 0, 15 minutes for TCP and 60 seconds for UDP.
+	IdleTimeout time.Duration
+	// DrainTimeout is how long a draining backend keeps its flows, 0 to a week.
+	// Default: DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// SlowStart is how long a backend that joins or recovers takes to get its
+	// whole weight, 0 to 1 h. Default: 0, at once.
+	SlowStart time.Duration
 	// Consul is set where Consul's catalog says who the backends are.
 	Consul *ConsulSource
 	// Backends are those that the file names, in the file's order.

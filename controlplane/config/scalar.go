@@ -122,6 +122,12 @@ func span(least, most time.Duration) func(cty.Value) (time.Duration, *wrong) {
 	}
 }
 
+// MaxIdleTimeout is the longest that a flow can be remembered without a packet:
+// the flow table keeps seconds on a circle of 2^14, of which half is the future.
+const MaxIdleTimeout = 8191 * time.Second
+
+const mostDrainTimeout = 7 * 24 * time.Hour
+
 // status is one HTTP status code, 200, or a range of them, "200-299".
 func status(value cty.Value) (StatusRange, *wrong) {
 	s, mistake := text(value)

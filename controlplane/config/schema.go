@@ -20,13 +20,16 @@ var schemas = map[string]schema{
 		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir"},
 		blocks: []blockType{{"limits", ""}, {"consul", ""}, {"service", "name"}},
 	},
-	"limits": {keys: []string{"services", "vips", "backends", "slots"}},
+	"limits": {keys: []string{"services", "vips", "backends", "slots", "flows"}},
 	"consul": {keys: []string{
 		"address", "token", "token_file", "ca_file", "cert_file", "key_file", "tls_server_name",
 		"datacenter", "namespace", "partition", "max_watches",
 	}},
 	"service": {
-		keys:   []string{"listen", "forward", "slots", "panic_threshold"},
+		keys: []string{
+			"listen", "forward", "slots", "panic_threshold",
+			"tracking", "affinity", "idle_timeout", "drain_timeout", "slow_start",
+		},
 		blocks: []blockType{{"consul", ""}, {"backend", "address"}, {"health", "kind"}},
 	},
 	"service.consul": {keys: []string{

@@ -14,16 +14,20 @@ type backend struct {
 	BackendReport
 	facts  Instance
 	served bool   // up in the last report
+	full   uint16 // its weight if it is well and nobody drains it
 	worth  uint16 // its weight if it is well
 }
 
 // judge says what a backend is worth now. Consul's word and the probes must
 // agree that it is well, so the first objection decides.
-func (b *backend) judge(in Input, s Service) {
+func (b *backend) judge(in Input, s Service, before BackendReport) {
 	if b.State == BackendRejected {
 		return
 	}
-	b.worth = worth(s, b.facts)
+	b.served = before.State == BackendUp
+	b.full = fullWeight(s, b.facts)
+	b.worth = b.full
+	drained := b.heed(in, s, before)
 	verdict := in.Verdicts[probeKey(s, b.BackendReport)]
 	_, looked := in.Hops[b.Addr]
 	switch {
@@ -35,8 +39,8 @@ func (b *backend) judge(in Input, s Service) {
 		b.State, b.Reason = BackendUnknown, "its next hop is being looked up"
 	case objectionToHop(in, s, *b) != "":
 		b.State, b.Reason = BackendUnresolved, objectionToHop(in, s, *b)
-	case b.worth == 0:
-		b.State, b.Reason = BackendDrain, drainReason(b.facts)
+	case drained != "":
+		b.drain(in, s, drained)
 	case s.Probed && verdict.Health == Unknown && !b.served:
 		b.State, b.Reason = BackendUnknown, "not probed yet"
 	case s.Probed && verdict.Health == Unknown:
@@ -53,13 +57,10 @@ func (b *backend) judge(in Input, s Service) {
 	}
 }
 
-// worth is the weight of a backend that is well. Maintenance is weight 0.
-func worth(s Service, facts Instance) uint16 {
+// fullWeight is the weight of a backend that is well.
+func fullWeight(s Service, facts Instance) uint16 {
 	weight := facts.WeightPassing
-	switch {
-	case facts.Status == Maintenance:
-		weight = 0
-	case facts.Status == Warned && s.Warning == WarningUseWeight:
+	if facts.Status == Warned && s.Warning == WarningUseWeight {
 		weight = facts.WeightWarning
 	}
 	return uint16(min(max(weight, 0), MaxWeight))
@@ -85,16 +86,6 @@ func consulSays(facts Instance) string {
 		text += ": " + facts.Detail
 	}
 	return text
-}
-
-func drainReason(facts Instance) string {
-	switch facts.Status {
-	case Maintenance:
-		return consulSays(facts)
-	case Warned:
-		return "weight 0 while " + consulSays(facts)
-	}
-	return "weight 0"
 }
 
 // ignoreHealthInPanic lets every backend serve that can be reached, where so

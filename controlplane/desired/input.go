@@ -20,7 +20,11 @@ type Input struct {
 	Views    map[string]View // by service name; missing is a view not Known
 	Verdicts map[Key]Verdict // missing is Unknown
 	Hops     map[netip.Addr]Hop
-	Before   Report // what Merge said last; the zero Report at a start
+	// Overrides are the operators' wishes, at most one a backend.
+	Overrides []Override
+	Before    Report // what Merge said last; the zero Report at a start
+	// Held are the names of services that the kernel has VIPs and backends of.
+	Held map[string]bool
 }
 
 // Service is what the operator declared. Names are unique and every VIP has
@@ -39,6 +43,11 @@ type Service struct {
 	// PanicThreshold is the fraction of well backends, 0 to 1, under which
 	// health is ignored. 0 never ignores it.
 	PanicThreshold float64
+	Tracking       dataplane.Tracking
+	AffinityClient bool
+	IdleTimeout    time.Duration // of TCP and UDP; 0 is the data plane's default of each
+	DrainTimeout   time.Duration // after it, the flows of a draining backend are cut
+	SlowStart      time.Duration // until a backend that joins has its whole weight; 0 is at once
 }
 
 // Warning says what a backend is worth whose Consul checks warn.
@@ -55,6 +64,7 @@ const (
 type View struct {
 	Known     bool // every source has answered at least once
 	Instances []Instance
+	Nobody    string // why there may be no instances, for people
 }
 
 // Instance is one candidate, as its source describes it. These are facts; what

@@ -31,27 +31,35 @@ func Merge(in Input) (dataplane.State, Report) {
 // makes of the service.
 func judgeService(in Input, guard guard, s Service, before ServiceReport) (dataplane.Service, ServiceReport) {
 	said := ServiceReport{Name: s.Name, VIPs: s.VIPs, Forward: s.Forward, Slots: s.Slots}
-	want := dataplane.Service{Name: s.Name, VIPs: s.VIPs, Slots: s.Slots}
+	want := dataplane.Service{
+		Name: s.Name, VIPs: s.VIPs, Slots: s.Slots,
+		Tracking: s.Tracking, AffinityClient: s.AffinityClient,
+		IdleTCP: seconds(s.IdleTimeout), IdleUDP: seconds(s.IdleTimeout),
+	}
 	backends := candidates(guard, s, in.Views[s.Name].Instances)
 
 	for i := range backends {
 		b := &backends[i]
-		was, known := before.Find(b.BackendReport)
-		b.served = known && was.State == BackendUp
-		b.judge(in, s)
+		was, _ := before.Find(b.BackendReport)
+		b.judge(in, s, was)
 	}
 	said.Panic = ignoreHealthInPanic(in, s, backends)
+	startSlowly(in, s, backends, before, said.Panic)
 
 	for _, b := range backends {
 		said.Backends = append(said.Backends, b.BackendReport)
+		said.Again = earlier(said.Again, b.again(in.Now, s))
 	}
 	waiting := awaited(in, s, backends, before)
 	if said.Ready = waiting == ""; said.Ready {
 		want.Backends = members(in, s, backends)
 	} else {
 		want.Keep = true
+		if in.Held[s.Name] {
+			waiting = "forwards by the tables as they were; " + waiting
+		}
 	}
-	summarize(&said, waiting)
+	summarize(&said, waiting, in.Views[s.Name].Nobody)
 	keepSince(&said, before, in.Now)
 	return want, said
 }
@@ -61,7 +69,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 // Once complete, facts that are missing are a matter of single backends.
 func awaited(in Input, s Service, backends []backend, before ServiceReport) string {
 	if !in.Views[s.Name].Known {
-		return "waiting for the first answer about who its backends are"
+		return "waiting for Consul's first answer"
 	}
 	if before.Ready {
 		return ""
@@ -87,27 +95,58 @@ func awaited(in Input, s Service, backends []backend, before ServiceReport) stri
 	return ""
 }
 
+// again is when time alone will change what is said of the backend; zero is never.
+func (b *backend) again(now time.Time, s Service) time.Time {
+	var at time.Time
+	if b.Draining != nil {
+		at = b.Draining.Until
+	}
+	if b.State == BackendDrain {
+		at = earlier(at, b.Draining.Cut)
+	}
+	if !b.Joined.IsZero() {
+		at = earlier(at, b.nextStep(now, s.SlowStart))
+	}
+	return at
+}
+
+// seconds rounds up to the data plane's unit.
+func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
 // members are the backends that the kernel should know: those that get new
-// flows and, with weight 0, those that are drained. The weights are divided by
-// what all of the service's have in common, the ill included, so that a death
-// does not change what the others are called.
+// flows and, with weight 0, those that are draining. The weights are divided by
+// what all of the service's have in common, the ill and the drained included, so
+// that a death does not change what the others are called. While one starts
+// slowly they are multiplied, to make room for parts of them: equal shares give
+// equal tables, whatever they are called.
 func members(in Input, s Service, backends []backend) []dataplane.Backend {
 	var all []dataplane.Backend
-	unit := uint16(0)
-	for _, b := range backends {
-		unit = greatestCommonDivisor(unit, b.worth)
-	}
+	unit, scale := units(backends)
 	for _, b := range backends {
 		if b.State != BackendUp && b.State != BackendDrain {
 			continue
 		}
 		member := dataplane.Backend{ID: b.Key, Forward: s.Forward, Hop: in.Hops[b.Addr].Hop}
 		if b.Weight > 0 {
-			member.Weight = b.Weight / unit
+			member.Weight = b.part(b.Weight/unit*scale, in.Now, s.SlowStart)
 		}
 		all = append(all, member)
 	}
 	return all
+}
+
+// units are what the weights of a service are divided by and multiplied with.
+func units(backends []backend) (unit, scale uint16) {
+	most, slowly := uint16(0), false
+	for _, b := range backends {
+		unit = greatestCommonDivisor(unit, b.full)
+		most = max(most, b.full)
+		slowly = slowly || !b.Joined.IsZero()
+	}
+	if slowly {
+		return unit, MaxWeight / (most / unit)
+	}
+	return unit, 1
 }
 
 func greatestCommonDivisor(a, b uint16) uint16 {
@@ -118,13 +157,13 @@ func greatestCommonDivisor(a, b uint16) uint16 {
 }
 
 // summarize says what the backends make of the service.
-func summarize(said *ServiceReport, waiting string) {
+func summarize(said *ServiceReport, waiting, nobody string) {
 	missing := 0
 	for _, b := range said.Backends {
 		switch b.State {
 		case BackendUp:
 			said.Up++
-		case BackendDrain, BackendUnknown: // on purpose, and for a moment
+		case BackendDrain, BackendDrained, BackendUnknown: // on purpose, and for a moment
 		default:
 			missing++
 		}
@@ -134,6 +173,9 @@ func summarize(said *ServiceReport, waiting string) {
 		said.State, said.Reason = Waiting, waiting
 	case len(said.Backends) == 0:
 		said.State, said.Reason = Down, "it has no backends"
+		if nobody != "" {
+			said.Reason += ": " + nobody
+		}
 	case said.Up == 0:
 		said.State, said.Reason = Down, "no backend is up"
 	case said.Panic:

@@ -36,10 +36,11 @@ func newWorld(instances ...Instance) *world {
 
 func web() Service {
 	return Service{
-		Name:    "web",
-		VIPs:    []dataplane.VIP{vip("192.0.2.10:443")},
-		Forward: dataplane.IPIP,
-		Slots:   65537,
+		Name:         "web",
+		VIPs:         []dataplane.VIP{vip("192.0.2.10:443")},
+		Forward:      dataplane.IPIP,
+		Slots:        65537,
+		DrainTimeout: 10 * time.Minute,
 	}
 }
 
@@ -250,6 +251,13 @@ web degraded: 1 of 3 backends not up
   10.20.0.13 down 0: critical in Consul
   kernel: 10.20.0.11=4 10.20.0.12=8
 `},
+		{"nor does a drain", newWorld(consul(a, weight(100)), consul(b, weight(200)), consul(c, weight(25))).drained(c, ""), `
+web ok
+  10.20.0.11 up 100
+  10.20.0.12 up 200
+  10.20.0.13 drain 0: drained by ada
+  kernel: 10.20.0.11=4 10.20.0.12=8 10.20.0.13=0
+`},
 	})
 }
 
@@ -282,9 +290,17 @@ func TestFirstView(t *testing.T) {
 	unknown := newWorld(consul(a))
 	unknown.Views = nil
 	forgotten := newWorld(consul(a)).after(func(w *world) { w.Views = nil })
+	restarted := newWorld(consul(a))
+	restarted.Views, restarted.Held = nil, map[string]bool{"web": true}
+	unheard := newWorld()
+	unheard.Views["web"] = View{Known: true, Nobody: `Consul knows no instance of "wbe"`}
 	prove(t, []row{
 		{"a service nobody answered for is left as the kernel holds it", unknown, `
-web waiting: waiting for the first answer about who its backends are
+web waiting: waiting for Consul's first answer
+  kernel: as it is
+`},
+		{"and says so where it holds something", restarted, `
+web waiting: forwards by the tables as they were; waiting for Consul's first answer
   kernel: as it is
 `},
 		{"so is one whose first probes are not over", newWorld(consul(a), consul(b)).probe(a, Well, ""), `
@@ -300,11 +316,15 @@ web waiting: waiting for the next hop of 2 backends
   kernel: as it is
 `},
 		{"a reload that asks Consul something else waits again", forgotten, `
-web waiting: waiting for the first answer about who its backends are
+web waiting: waiting for Consul's first answer
   kernel: as it is
 `},
 		{"an answer that nobody is there is an answer", newWorld(), `
 web down: it has no backends
+  kernel:
+`},
+		{"and where the source knows why nobody is, the reason does", unheard, `
+web down: it has no backends: Consul knows no instance of "wbe"
   kernel:
 `},
 	})

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -19,7 +20,9 @@ func FuzzMerge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := drawWorld(rng)
-		_, in.Before = Merge(drawWorld(rng))
+		earlier := drawWorld(rng)
+		earlier.Now = in.Now.Add(-time.Duration(rng.IntN(200)) * time.Second)
+		_, in.Before = Merge(earlier)
 		state, report := Merge(in)
 
 		shuffled := in
@@ -29,6 +32,9 @@ func FuzzMerge(f *testing.F) {
 		}
 		for _, s := range state.Services {
 			assertSane(t, in, s)
+		}
+		for _, s := range report.Services {
+			assertDrained(t, in, s, state)
 		}
 		for i, s := range in.Services {
 			assertIndependent(t, in, i, s, state, report)
@@ -89,6 +95,8 @@ func drawWorld(rng *rand.Rand) Input {
 			Warning:        Warning(rng.IntN(3)),
 			Probed:         rng.IntN(2) == 0,
 			PanicThreshold: float64(rng.IntN(3)) / 2,
+			DrainTimeout:   time.Duration(rng.IntN(3)) * time.Minute,
+			SlowStart:      time.Duration(rng.IntN(3)) * time.Minute,
 		}
 		if rng.IntN(3) == 0 {
 			s.AllowedBackends = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30")}
@@ -99,6 +107,7 @@ func drawWorld(rng *rand.Rand) Input {
 		}
 		in.Services = append(in.Services, s)
 		in.Views[s.Name] = view
+		in.Overrides = append(in.Overrides, drawOverrides(rng, s)...)
 	}
 	return in
 }

@@ -29,6 +29,9 @@ type ServiceReport struct {
 	Panic    bool // so few are well that health is ignored
 	Up       int  // backends that get new flows
 	Backends []BackendReport
+	// Again is when Merge would say something else though nothing new is heard;
+	// zero is never.
+	Again time.Time
 }
 
 // ServiceState sums a service up.
@@ -54,6 +57,11 @@ type BackendReport struct {
 	State  BackendState
 	Reason string
 	Since  time.Time
+	// Draining says since when someone wants no new flows for it; nil where
+	// nobody does.
+	Draining *Draining
+	// Joined is when its slow start began; zero where there is none, or it is over.
+	Joined time.Time
 }
 
 // BackendState is what a backend is to its service.
@@ -63,7 +71,8 @@ type BackendState string
 const (
 	BackendUp         BackendState = "up"
 	BackendDown       BackendState = "down"       // Consul or the probes say so
-	BackendDrain      BackendState = "drain"      // weight 0: no new flows
+	BackendDrain      BackendState = "drain"      // no new flows
+	BackendDrained    BackendState = "drained"    // its time to drain is over: no flows
 	BackendRejected   BackendState = "rejected"   // it must not be a backend
 	BackendUnresolved BackendState = "unresolved" // no way to it is known
 	BackendUnknown    BackendState = "unknown"    // new: not probed, or its next hop not looked up yet
@@ -78,6 +87,23 @@ func (r Report) Service(name string) (ServiceReport, bool) {
 		return ServiceReport{}, false
 	}
 	return r.Services[i], true
+}
+
+// Again is the earliest time that a service names; zero is never.
+func (r Report) Again() time.Time {
+	var at time.Time
+	for _, s := range r.Services {
+		at = earlier(at, s.Again)
+	}
+	return at
+}
+
+// earlier is the earlier of two times, of which zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Find returns what the report says of the same instance.

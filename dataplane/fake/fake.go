@@ -35,10 +35,15 @@ type Interface struct {
 	Err    error // not nil: attaching fails
 }
 
+// FlowLimit is how many flows a fake can remember.
+const FlowLimit = 1 << 10
+
 // New returns empty tables, with slots for all services together.
 func New(limits dataplane.Limits, slots uint32) *Tables {
+	tables := dataplane.NewTables(limits, slots)
+	tables.Flows = make(dataplane.Flows, FlowLimit)
 	return &Tables{
-		tables:     dataplane.NewTables(limits, slots),
+		tables:     tables,
 		interfaces: make(map[string]Interface),
 		counters: dataplane.Counters{
 			Backends: make(map[uint32]dataplane.BackendCounters),
@@ -70,14 +75,24 @@ func (t *Tables) FailOn(fail func(dataplane.Step) error) {
 	t.failOn = fail
 }
 
-// Tables returns a copy of what is held, for the caller to replay steps on.
+// Tables returns a copy of what is held, for the caller to replay steps on. Its
+// Conditions and Flows are no copy: as in the kernel, they are memory that the
+// program writes to as well. So a test plays the program by storing there.
 func (t *Tables) Tables() (*dataplane.Tables, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, errClosed
 	}
-	return t.tables.Clone(), nil
+	return clone(t.tables), nil
+}
+
+func clone(tables *dataplane.Tables) *dataplane.Tables {
+	copied := *tables
+	copied.Conditions, copied.Flows = nil, nil // not to be read but atomically
+	cloned := copied.Clone()
+	cloned.Conditions, cloned.Flows = tables.Conditions, tables.Flows
+	return cloned
 }
 
 var errClosed = errors.New("the data plane is closed")
@@ -116,7 +131,7 @@ func (t *Tables) check(step dataplane.Step) error {
 		if s.Index == dataplane.NoBackend || s.Index >= limits.Backends {
 			return fmt.Errorf("there is no backend index %d among %d", s.Index, limits.Backends)
 		}
-		if s.Entry.Hop.Interface == 0 {
+		if s.Entry.Hop.Interface == 0 && !s.Entry.Dead {
 			return fmt.Errorf("backend %s has no egress interface", s.Entry.ID)
 		}
 	case dataplane.PutService:
@@ -134,6 +149,12 @@ func (t *Tables) check(step dataplane.Step) error {
 		for _, owner := range s.Owners {
 			if int(owner.Slot) >= len(held.Slots) {
 				return fmt.Errorf("slot %d of %s is outside of %d slots", owner.Slot, s.Name, len(held.Slots))
+			}
+		}
+	case dataplane.PutConditions:
+		for _, change := range s.Changes {
+			if int(change.Slot) >= len(held.Slots) {
+				return fmt.Errorf("slot %d of %s is outside of %d slots", change.Slot, s.Name, len(held.Slots))
 			}
 		}
 	}
@@ -171,7 +192,7 @@ func (t *Tables) Reopen() *Tables {
 	defer t.mu.Unlock()
 	t.closed = true
 	adopted := New(t.tables.Limits, 0)
-	adopted.tables = t.tables.Clone()
+	adopted.tables = clone(t.tables)
 	adopted.interfaces = t.interfaces
 	adopted.attachments = slices.Clone(t.attachments)
 	adopted.counters = cloneCounters(t.counters)

@@ -30,6 +30,7 @@ func TestWriteRefusesWhatTheKernelWould(t *testing.T) {
 		{"one service too many", dataplane.PutService{ID: 5, Entry: dataplane.ServiceEntry{Name: "more"}}, "all 1 services"},
 		{"a service without a name", dataplane.PutService{}, "not 1 to 63"},
 		{"one VIP too many", dataplane.PutVIP{VIP: other}, "all 1 VIPs"},
+		{"a condition outside of the map", dataplane.PutConditions{Name: "web", Changes: []dataplane.SlotCondition{{Slot: 7}}}, "slot 7 of web"},
 		{"a slot outside of the map", dataplane.PutSlots{Name: "web", Owners: []dataplane.SlotOwner{{Slot: 7}}}, "slot 7 of web"},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
@@ -66,6 +67,26 @@ func TestTablesIsACopy(t *testing.T) {
 	second, _ := plane.Tables()
 	if len(second.Backends) != 1 || second.Slots[1] != 1 {
 		t.Error("a change of the copy reached the data plane")
+	}
+}
+
+func TestPhasesAndFlowsAreTheMemoryThatTheProgramWrites(t *testing.T) {
+	plane := filled(t)
+	first, _ := plane.Tables()
+	first.Conditions.Put(1, dataplane.UDP, dataplane.Condition{Phase: dataplane.Settling, Second: 5})
+	first.Flows[3] = uint64(dataplane.MakeFlow(7, 1, false, 9))
+	for _, again := range []*fake.Tables{plane, plane.Reopen()} {
+		second, _ := again.Tables()
+		if second != nil && (second.Conditions.At(1, dataplane.UDP).Second != 5 || second.Flows[3] != first.Flows[3]) {
+			t.Error("they are a copy")
+		}
+	}
+}
+
+func TestADeadBackendNeedsNoEgress(t *testing.T) {
+	tomb := dataplane.BackendEntry{ID: entry.ID, Dead: true}
+	if err := filled(t).Write(dataplane.PutBackend{Index: 1, Entry: tomb}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -97,6 +97,7 @@ func cloneCounters(c dataplane.Counters) dataplane.Counters {
 	cloned := dataplane.Counters{
 		Backends: make(map[uint32]dataplane.BackendCounters),
 		Outcomes: make(map[string]uint64),
+		Flows:    c.Flows,
 	}
 	maps.Copy(cloned.Backends, c.Backends)
 	maps.Copy(cloned.Outcomes, c.Outcomes)

@@ -57,6 +57,9 @@ func (d *DataPlane) pinMaps() error {
 	return d.pins.pinNext(map[string]*ebpf.Map{
 		lbMapBackendCounters: maps.BackendCounters,
 		lbMapBackends:        maps.Backends,
+		lbMapConditions:      maps.Conditions,
+		lbMapFlows:           maps.Flows,
+		lbMapFlowEvents:      maps.FlowEvents,
 		lbMapEgress:          maps.Egress,
 		lbMapOutcomes:        maps.Outcomes,
 		lbMapServices:        maps.Services,

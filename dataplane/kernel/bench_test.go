@@ -25,25 +25,67 @@ func BenchmarkPrivilegedEmpty(b *testing.B) {
 	runDriven(b, empty, 0, flow{protocol: dataplane.TCP, ack: true})
 }
 
-func BenchmarkPrivilegedEstablishedTCP4OverIPIP(b *testing.B) {
-	for name, bits := range map[string]int{"1": 0, "16k": 14, "16M": 24} {
-		b.Run("flows="+name, func(b *testing.B) { benchSettled(b, bits, flow{protocol: dataplane.TCP, ack: true}) })
+func BenchmarkPrivilegedSettled(b *testing.B) {
+	for _, row := range []struct {
+		name     string
+		flowBits int
+		flow     flow
+	}{
+		{"established-tcp4-ipip-1", 0, flow{protocol: dataplane.TCP, ack: true}},
+		{"established-tcp4-ipip-16k", 14, flow{protocol: dataplane.TCP, ack: true}},
+		{"established-tcp4-ipip-16M", 24, flow{protocol: dataplane.TCP, ack: true}},
+		{"syn-tcp4-ipip-16M", 24, flow{protocol: dataplane.TCP}},
+		{"udp4-ipip-16M", 24, flow{protocol: dataplane.UDP}},
+		{"pass-notvip", 24, flow{protocol: dataplane.TCP, port: 81}},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			runDriven(b, benchPlane(b).plane.objects.PointsmanLb, row.flowBits, row.flow)
+		})
 	}
 }
 
-func BenchmarkPrivilegedSYNOverIPIP(b *testing.B) {
-	benchSettled(b, 24, flow{protocol: dataplane.TCP})
+// A million flows in a table of four: all slots are moving, and their fallback is
+// their owner, so that every packet takes the same way out.
+func BenchmarkPrivilegedMoving(b *testing.B) {
+	const flowBits = 20
+	syn, segment := flow{protocol: dataplane.TCP}, flow{protocol: dataplane.TCP, ack: true}
+	b.Run("insert", func(b *testing.B) { runDriven(b, benchMoving(b), flowBits, syn) })
+	b.Run("miss", func(b *testing.B) { runDriven(b, benchMoving(b), flowBits, segment) })
+	b.Run("hit", func(b *testing.B) {
+		program := benchMoving(b)
+		driver := flowDriver(b, program, flowBits)
+		if _, _, err := driver.Benchmark(syn.frame(b), 8<<flowBits, nil); err != nil {
+			b.Fatal(err)
+		}
+		runDriven(b, program, flowBits, segment)
+	})
 }
 
-func BenchmarkPrivilegedNotForAVIP(b *testing.B) {
-	benchSettled(b, 24, flow{protocol: dataplane.TCP, port: 81})
+// benchPlane has one service of the default size and one backend.
+func benchPlane(b *testing.B) *harness {
+	dir := pinDir(b)
+	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: 1 << 17, Flows: 1 << 22})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { plane.Close() })
+	h := harnessOn(b, plane)
+	service := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+	service.Slots = 65537
+	h.want(service)
+	return h
 }
 
-func benchSettled(b *testing.B, flowBits int, f flow) {
-	needRoot(b)
-	h := newHarness(b)
-	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
-	runDriven(b, h.plane.objects.PointsmanLb, flowBits, f)
+func benchMoving(b *testing.B) *ebpf.Program {
+	h := benchPlane(b)
+	for vip, entry := range h.tables.VIPs {
+		entry.Unsettled = true
+		h.apply(dataplane.PutVIP{VIP: vip, Entry: entry})
+	}
+	for slot, owner := range h.tables.Slots {
+		h.tables.Conditions.Put(uint32(slot), dataplane.TCP, dataplane.Condition{Phase: dataplane.Moving, Fallback: owner})
+	}
+	return h.plane.objects.PointsmanLb
 }
 
 // runDriven reports the time of one packet, one of 2^flowBits flows at random.

@@ -53,10 +53,49 @@ func decodeVIP(key lbVipKey) dataplane.VIP {
 	}
 }
 
+func encodeVIPEntry(entry dataplane.VIPEntry) lbVip {
+	encoded := lbVip{
+		Service:     entry.Service,
+		FirstSlot:   entry.FirstSlot,
+		SlotCount:   entry.SlotCount,
+		IdleSeconds: entry.IdleSeconds,
+	}
+	for flag, set := range map[lbVipFlag]bool{
+		lbVipFlagVIP_UNSETTLED:       entry.Unsettled,
+		lbVipFlagVIP_TRACK_ALWAYS:    entry.TrackAlways,
+		lbVipFlagVIP_AFFINITY_CLIENT: entry.AffinityClient,
+	} {
+		if set {
+			encoded.Flags |= flag
+		}
+	}
+	return encoded
+}
+
+func decodeVIPEntry(encoded lbVip) dataplane.VIPEntry {
+	return dataplane.VIPEntry{
+		Service:        encoded.Service,
+		FirstSlot:      encoded.FirstSlot,
+		SlotCount:      encoded.SlotCount,
+		IdleSeconds:    encoded.IdleSeconds,
+		Unsettled:      encoded.Flags&lbVipFlagVIP_UNSETTLED != 0,
+		TrackAlways:    encoded.Flags&lbVipFlagVIP_TRACK_ALWAYS != 0,
+		AffinityClient: encoded.Flags&lbVipFlagVIP_AFFINITY_CLIENT != 0,
+	}
+}
+
 // encodeBackend fails where a tunnel would have no source of the outer family:
 // the program would send what no router accepts.
 func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	hop := entry.Hop
+	if entry.Dead {
+		return lbBackend{
+			Destination: encodeAddress(entry.Addr),
+			Forward:     lbForward(entry.Forward),
+			Port:        encodePort(entry.Port),
+			Service:     entry.Service,
+		}, nil
+	}
 	if hop.Interface == 0 {
 		return lbBackend{}, fmt.Errorf("backend %s has no egress interface", entry.ID)
 	}
@@ -91,6 +130,7 @@ func decodeBackend(encoded lbBackend) dataplane.BackendEntry {
 		Service: encoded.Service,
 		ID:      dataplane.ID{Addr: decodeAddress(encoded.Destination), Port: decodePort(encoded.Port)},
 		Forward: dataplane.Forward(encoded.Forward),
+		Dead:    encoded.Ifindex == 0,
 		Hop: dataplane.Hop{
 			Interface:  encoded.Ifindex,
 			EgressMAC:  encoded.EgressMac,

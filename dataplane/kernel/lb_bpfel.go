@@ -41,6 +41,34 @@ type lbBackendCount struct {
 	NewFlows uint64
 }
 
+type lbCondition struct {
+	_      structs.HostLayout
+	Word   uint32
+	Second uint32
+}
+
+type lbConditionLine struct {
+	_    structs.HostLayout
+	Slot [4]struct {
+		_   structs.HostLayout
+		Tcp lbCondition
+		Udp lbCondition
+	}
+}
+
+type lbFlowBucket struct {
+	_    structs.HostLayout
+	Flow [8]uint64
+}
+
+type lbFlowEvent uint32
+
+const (
+	lbFlowEventFLOW_INSERTED lbFlowEvent = 0
+	lbFlowEventFLOW_EVICTED  lbFlowEvent = 1
+	lbFlowEventFLOW_REFUSED  lbFlowEvent = 2
+)
+
 type lbForward uint32
 
 const (
@@ -65,6 +93,15 @@ const (
 	lbOutcomeDROP_NO_EGRESS   lbOutcome = 10
 )
 
+type lbPhase uint32
+
+const (
+	lbPhaseSETTLED  lbPhase = 0
+	lbPhaseMOVING   lbPhase = 1
+	lbPhaseLEARNING lbPhase = 2
+	lbPhaseSETTLING lbPhase = 3
+)
+
 type lbService struct {
 	_           structs.HostLayout
 	Name        [64]int8
@@ -74,9 +111,12 @@ type lbService struct {
 }
 
 type lbSettings struct {
-	_        structs.HostLayout
-	HashKey  [10]uint32
-	HashSeed uint64
+	_          structs.HostLayout
+	HashKey    [10]uint32
+	HashSeed   uint64
+	FlowSeed   uint64
+	BucketMask uint32
+	_          [4]byte
 }
 
 type lbSlotLine struct {
@@ -85,12 +125,21 @@ type lbSlotLine struct {
 }
 
 type lbVip struct {
-	_         structs.HostLayout
-	Service   uint32
-	FirstSlot uint32
-	SlotCount uint32
-	Flags     uint32
+	_           structs.HostLayout
+	Service     uint32
+	FirstSlot   uint32
+	SlotCount   uint32
+	IdleSeconds uint32
+	Flags       lbVipFlag
 }
+
+type lbVipFlag uint32
+
+const (
+	lbVipFlagVIP_UNSETTLED       lbVipFlag = 1
+	lbVipFlagVIP_TRACK_ALWAYS    lbVipFlag = 2
+	lbVipFlagVIP_AFFINITY_CLIENT lbVipFlag = 4
+)
 
 type lbVipKey struct {
 	_        structs.HostLayout
@@ -104,15 +153,19 @@ type lbVipKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	lbMapBackendCounters = "backend_counters"
-	lbMapBackends        = "backends"
-	lbMapEgress          = "egress"
-	lbMapOutcomes        = "outcomes"
-	lbMapServices        = "services"
-	lbMapSlots           = "slots"
-	lbMapVips            = "vips"
-	lbProgPointsmanLb    = "pointsman_lb"
-	lbVarConfig          = "config"
+	lbMapBackendCounters  = "backend_counters"
+	lbMapBackends         = "backends"
+	lbMapConditions       = "conditions"
+	lbMapEgress           = "egress"
+	lbMapFlowEvents       = "flow_events"
+	lbMapFlows            = "flows"
+	lbMapOutcomes         = "outcomes"
+	lbMapServices         = "services"
+	lbMapSlots            = "slots"
+	lbMapVips             = "vips"
+	lbProgPointsmanLb     = "pointsman_lb"
+	lbVarClockSkewSeconds = "clock_skew_seconds"
+	lbVarConfig           = "config"
 )
 
 // loadLb returns the embedded CollectionSpec for lb.
@@ -166,7 +219,10 @@ type lbProgramSpecs struct {
 type lbMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
+	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
 	Egress          *ebpf.MapSpec `ebpf:"egress"`
+	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
+	Flows           *ebpf.MapSpec `ebpf:"flows"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
@@ -177,7 +233,8 @@ type lbMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbVariableSpecs struct {
-	Config *ebpf.VariableSpec `ebpf:"config"`
+	ClockSkewSeconds *ebpf.VariableSpec `ebpf:"clock_skew_seconds"`
+	Config           *ebpf.VariableSpec `ebpf:"config"`
 }
 
 // lbObjects contains all objects after they have been loaded into the kernel.
@@ -202,7 +259,10 @@ func (o *lbObjects) Close() error {
 type lbMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
+	Conditions      *ebpf.Map `ebpf:"conditions"`
 	Egress          *ebpf.Map `ebpf:"egress"`
+	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
+	Flows           *ebpf.Map `ebpf:"flows"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
@@ -213,7 +273,10 @@ func (m *lbMaps) Close() error {
 	return _LbClose(
 		m.BackendCounters,
 		m.Backends,
+		m.Conditions,
 		m.Egress,
+		m.FlowEvents,
+		m.Flows,
 		m.Outcomes,
 		m.Services,
 		m.Slots,
@@ -225,7 +288,8 @@ func (m *lbMaps) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbVariables struct {
-	Config *ebpf.Variable `ebpf:"config"`
+	ClockSkewSeconds *ebpf.Variable `ebpf:"clock_skew_seconds"`
+	Config           *ebpf.Variable `ebpf:"config"`
 }
 
 // lbPrograms contains all programs after they have been loaded into the kernel.

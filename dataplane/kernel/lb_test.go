@@ -84,15 +84,16 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 	}
 }
 
-// onlyBackend is the one backend that the kernel holds, as the kernel says.
+// onlyBackend is the one living backend that the kernel holds, as the kernel says.
 func onlyBackend(t *testing.T, h *harness) (uint32, dataplane.BackendEntry) {
 	t.Helper()
 	tables, err := h.plane.Tables()
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.DeleteFunc(tables.Backends, func(_ uint32, entry dataplane.BackendEntry) bool { return entry.Dead })
 	if len(tables.Backends) != 1 {
-		t.Fatalf("the kernel holds %d backends, want 1", len(tables.Backends))
+		t.Fatalf("the kernel holds %d living backends, want 1", len(tables.Backends))
 	}
 	for index, entry := range tables.Backends {
 		return index, entry
@@ -112,7 +113,7 @@ func TestPrivilegedWhatIsNotForAVIPPassesUntouched(t *testing.T) {
 		{"another port of a VIP's address is the host's own", flow{protocol: dataplane.TCP, port: 81}.frame(t), "PASS_NOT_VIP"},
 		{"so it is over IPv6", flow{protocol: dataplane.UDP, port: 81, v6: true}.frame(t), "PASS_NOT_VIP"},
 		{"another address with a VIP's port", edit(syn.frame(t), 14+19, 99), "PASS_NOT_VIP"},
-		{"an IPv6 packet to ::ffff:192.0.2.10 is none for the IPv4 VIP", mapped(t), "PASS_NOT_VIP"},
+		{"an IPv6 packet to ::ffff:192.0.2.10 is none for the IPv4 VIP", toMappedVIP(t), "PASS_NOT_VIP"},
 		{"ARP", ethernet(0x0806, 46), "PASS_NOT_IP"},
 		{"LLDP", ethernet(0x88cc, 46), "PASS_NOT_IP"},
 		{"a VLAN-tagged frame", ethernet(0x8100, 60), "PASS_NOT_IP"},
@@ -224,6 +225,27 @@ func TestPrivilegedCountersSayPacketsBytesAndNewFlows(t *testing.T) {
 	}
 }
 
+func TestPrivilegedForwardedPacketsStayCountedWhenTheirBackendGoes(t *testing.T) {
+	h := newHarness(t)
+	web := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+	h.want(web)
+	index, _ := onlyBackend(t, h)
+	for range 3 {
+		h.send(flow{protocol: dataplane.TCP}.frame(t))
+	}
+	h.want()
+	h.apply(dataplane.DeleteBackend{Index: index})
+	h.want(web)
+	h.send(flow{protocol: dataplane.TCP}.frame(t))
+	counters, err := h.plane.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := counters.Outcomes["FORWARD"]; got != 4 {
+		t.Errorf("%d packets were forwarded, want 4", got)
+	}
+}
+
 func TestPrivilegedTheHashSpreadsFlowsEvenlyAndAlwaysAlike(t *testing.T) {
 	h := newHarness(t)
 	var backends []dataplane.Backend
@@ -300,8 +322,8 @@ func ethernet(etherType uint16, size int) []byte {
 	return append(frame, make([]byte, size)...)
 }
 
-// mapped is an IPv6 packet to the IPv4 VIP's mapped address.
-func mapped(t *testing.T) []byte {
+// toMappedVIP is an IPv6 packet to the IPv4 VIP's mapped address.
+func toMappedVIP(t *testing.T) []byte {
 	to := vip4.As16()
 	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: client6.AsSlice(), DstIP: to[:]}
 	tcp := &layers.TCP{SrcPort: 1234, DstPort: 80, SYN: true}

@@ -1,11 +1,9 @@
 package kernel
 
 import (
-	"crypto/sha512"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"unsafe"
+	"math/bits"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -20,6 +18,7 @@ type Options struct {
 	Secret uint64 // keys the flow hash; the same on all balancers of a fleet
 	Limits dataplane.Limits
 	Slots  uint32 // slots of all services together; rounded up to a full line
+	Flows  uint32 // flows that can be remembered; rounded up to a power of two
 }
 
 // DataPlane is the program and its maps in the kernel. Its methods may not be
@@ -27,8 +26,7 @@ type Options struct {
 type DataPlane struct {
 	pins     pins
 	objects  lbObjects
-	memory   []byte   // the slots map
-	slots    []uint32 // the same, by slot
+	mapped   mapped
 	outcomes []string // names by number, from the program's BTF
 	promoted bool     // the maps are the ones under pins.maps()
 }
@@ -45,22 +43,24 @@ func Open(options Options) (*DataPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the built-in program: %w", err)
 	}
-	if err := configure(spec, options); err != nil {
-		return nil, err
-	}
+	size(spec, options)
 	adopted, err := pins.adopt(spec)
 	if err != nil {
 		return nil, err
 	}
 	defer closeMaps(adopted)
+	buckets := spec.Maps[lbMapFlows].MaxEntries
+	if err := spec.Variables[lbVarConfig].Set(settings(options.Secret, buckets)); err != nil {
+		return nil, fmt.Errorf("keying the flow hash: %w", err)
+	}
 
 	d := &DataPlane{pins: pins, promoted: adopted != nil}
 	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: adopted})
 	if err != nil {
 		return nil, fmt.Errorf("loading the program: %w", explainLoad(err))
 	}
-	if err := d.mapSlots(); err != nil {
-		return nil, errors.Join(err, d.objects.Close())
+	if err := d.mapped.open(&d.objects.lbMaps); err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	if d.outcomes, err = outcomeNames(spec.Types); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -68,41 +68,33 @@ func Open(options Options) (*DataPlane, error) {
 	return d, nil
 }
 
-func configure(spec *ebpf.CollectionSpec, options Options) error {
+// size gives the maps their sizes.
+func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapVips].MaxEntries = options.Limits.VIPs
 	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
 	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends
-	spec.Maps[lbMapSlots].MaxEntries = (options.Slots + slotsPerLine - 1) / slotsPerLine
-	if err := spec.Variables[lbVarConfig].Set(settings(options.Secret)); err != nil {
-		return fmt.Errorf("keying the flow hash: %w", err)
-	}
-	return nil
+	spec.Maps[lbMapSlots].MaxEntries = lines(options.Slots, slotsPerLine)
+	spec.Maps[lbMapConditions].MaxEntries = lines(options.Slots, conditionsPerLine)
+	spec.Maps[lbMapFlows].MaxEntries = 1 << bits.Len32(lines(options.Flows, dataplane.FlowsPerBucket)-1)
 }
 
-const slotsPerLine = uint32(len(lbSlotLine{}.Owner))
+// lines is how many values of an array map hold a number of things.
+func lines(things, perLine uint32) uint32 { return max(1, (things+perLine-1)/perLine) }
 
-// settings expands the secret to NH's key and the finaliser's seed: 48 bytes of
-// SHA-512, so that no two words of the key are related.
-func settings(secret uint64) lbSettings {
-	stream := sha512.Sum512(binary.BigEndian.AppendUint64([]byte("pointsman flow hash"), secret))
-	var s lbSettings
-	for i := range s.HashKey {
-		s.HashKey[i] = binary.BigEndian.Uint32(stream[4*i:])
-	}
-	s.HashSeed = binary.BigEndian.Uint64(stream[4*len(s.HashKey):])
-	return s
-}
+const (
+	slotsPerLine      = uint32(len(lbSlotLine{}.Owner))
+	conditionsPerLine = uint32(len(lbConditionLine{}.Slot))
+)
 
-func (d *DataPlane) mapSlots() error {
-	size := int(d.objects.Slots.MaxEntries()) * int(unsafe.Sizeof(lbSlotLine{}))
-	memory, err := unix.Mmap(d.objects.Slots.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return fmt.Errorf("mapping the slots map: %w", err)
+func settings(secret uint64, buckets uint32) lbSettings {
+	hash := dataplane.NewHash(secret)
+	return lbSettings{
+		HashKey:    hash.Key,
+		HashSeed:   hash.SlotSeed,
+		FlowSeed:   hash.FlowSeed,
+		BucketMask: buckets - 1,
 	}
-	d.memory = memory
-	d.slots = unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(memory))), size/4)
-	return nil
 }
 
 // outcomeNames reads enum outcome, so that what operators see cannot drift from
@@ -122,13 +114,7 @@ func outcomeNames(types *btf.Spec) ([]string, error) {
 // Close lets go of the kernel's objects; what is pinned goes on without us.
 // Tables read from d are void after it.
 func (d *DataPlane) Close() error {
-	d.slots = nil
-	var err error
-	if d.memory != nil {
-		err = unix.Munmap(d.memory)
-		d.memory = nil
-	}
-	return errors.Join(err, d.objects.Close())
+	return errors.Join(d.mapped.close(), d.objects.Close())
 }
 
 func closeMaps(maps map[string]*ebpf.Map) {

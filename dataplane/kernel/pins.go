@@ -89,8 +89,8 @@ func (p pins) adopt(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	return adopted, nil
 }
 
-// isTable tells the maps that outlive a process from read-only data, which is
-// each program's own.
+// isTable tells the maps that outlive a process from variables, which are each
+// program's own.
 func isTable(name string) bool { return name[0] != '.' }
 
 // pinNext pins new maps beside the old ones.

@@ -9,15 +9,17 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
-// Tables reads back what the kernel holds. Its Slots are the map's own memory:
-// void after Close, and stored to atomically or not at all.
+// Tables reads back what the kernel holds. Its Slots, Conditions and Flows are
+// the maps' own memory: void after Close, and stored to atomically or not at all.
 func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 	t := &dataplane.Tables{
-		Services: make(map[uint32]dataplane.ServiceEntry),
-		VIPs:     make(map[dataplane.VIP]dataplane.VIPEntry),
-		Backends: make(map[uint32]dataplane.BackendEntry),
-		Egress:   make(map[uint32]bool),
-		Slots:    d.slots,
+		Services:   make(map[uint32]dataplane.ServiceEntry),
+		VIPs:       make(map[dataplane.VIP]dataplane.VIPEntry),
+		Backends:   make(map[uint32]dataplane.BackendEntry),
+		Egress:     make(map[uint32]bool),
+		Slots:      d.mapped.slots,
+		Conditions: d.mapped.conditions,
+		Flows:      d.mapped.flows,
 		Limits: dataplane.Limits{
 			Services: d.objects.Services.MaxEntries(),
 			VIPs:     d.objects.Vips.MaxEntries(),
@@ -27,9 +29,7 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 	err := errors.Join(
 		each(d.objects.Services, func(id uint32, entry lbService) { t.Services[id] = decodeService(entry) }),
 		each(d.objects.Vips, func(key lbVipKey, entry lbVip) {
-			t.VIPs[decodeVIP(key)] = dataplane.VIPEntry{
-				Service: entry.Service, FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount,
-			}
+			t.VIPs[decodeVIP(key)] = decodeVIPEntry(entry)
 		}),
 		each(d.objects.Egress, func(key, _ uint32) { t.Egress[key] = true }),
 		d.eachBackend(func(index uint32, entry lbBackend) { t.Backends[index] = decodeBackend(entry) }),
@@ -52,7 +52,7 @@ func each[Key, Value any](m *ebpf.Map, visit func(Key, Value)) error {
 	return nil
 }
 
-// eachBackend visits the entries in use, reading many with each system call.
+// eachBackend visits the entries in use, those of dead backends among them, reading many with each system call.
 func (d *DataPlane) eachBackend(visit func(uint32, lbBackend)) error {
 	const batch = 4096
 	var (
@@ -63,7 +63,7 @@ func (d *DataPlane) eachBackend(visit func(uint32, lbBackend)) error {
 	for {
 		n, err := d.objects.Backends.BatchLookup(&cursor, indexes, entries, nil)
 		for i := range n {
-			if entries[i].Ifindex != 0 {
+			if entries[i] != (lbBackend{}) {
 				visit(indexes[i], entries[i])
 			}
 		}
@@ -82,22 +82,24 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 		Backends: make(map[uint32]dataplane.BackendCounters),
 		Outcomes: make(map[string]uint64),
 	}
-	for number, name := range d.outcomes {
-		if lbOutcome(number) == lbOutcomeFORWARD {
-			continue // counted with the backends
-		}
-		var perCPU []uint64
-		if err := d.objects.Outcomes.Lookup(uint32(number), &perCPU); err != nil {
-			return counters, fmt.Errorf("reading the counter of %s: %w", name, err)
-		}
-		for _, n := range perCPU {
-			counters.Outcomes[name] += n
-		}
+	var failures []error
+	read := func(m *ebpf.Map, number uint32) uint64 {
+		sum, err := sumOfCPUs(m, number)
+		failures = append(failures, err)
+		return sum
 	}
-	err := d.eachBackend(func(index uint32, _ lbBackend) {
+	for number, name := range d.outcomes {
+		counters.Outcomes[name] = read(d.objects.Outcomes, uint32(number))
+	}
+	counters.Flows = dataplane.FlowCounters{
+		Inserted: read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_INSERTED)),
+		Evicted:  read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_EVICTED)),
+		Refused:  read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_REFUSED)),
+	}
+	failures = append(failures, d.eachBackend(func(index uint32, _ lbBackend) {
 		var perCPU []lbBackendCount
-		if d.objects.BackendCounters.Lookup(index, &perCPU) != nil {
-			return // the index is inside the map: the lookup cannot miss
+		if err := d.objects.BackendCounters.Lookup(index, &perCPU); err != nil {
+			failures = append(failures, fmt.Errorf("reading the counters of backend %d: %w", index, err))
 		}
 		var sum dataplane.BackendCounters
 		for _, n := range perCPU {
@@ -106,6 +108,19 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 			sum.NewFlows += n.NewFlows
 		}
 		counters.Backends[index] = sum
-	})
-	return counters, err
+		counters.Outcomes[d.outcomes[lbOutcomeFORWARD]] += sum.Packets
+	}))
+	return counters, errors.Join(failures...)
+}
+
+// sumOfCPUs reads one counter of a per-CPU array.
+func sumOfCPUs(m *ebpf.Map, number uint32) (sum uint64, err error) {
+	var perCPU []uint64
+	if err := m.Lookup(number, &perCPU); err != nil {
+		return 0, fmt.Errorf("reading counter %d of %s: %w", number, m, err)
+	}
+	for _, n := range perCPU {
+		sum += n
+	}
+	return sum, nil
 }

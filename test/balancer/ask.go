@@ -13,7 +13,7 @@ import (
 
 // Run runs a command of the program on the balancer and returns its stdout.
 func (b *Balancer) Run(ctx context.Context, command ...string) ([]byte, error) {
-	return b.Lab.Balancer.Run(ctx, b.Binary, command...)
+	return b.Host.Run(ctx, b.Binary, command...)
 }
 
 // Status is what pointsman status -o json prints.
@@ -26,6 +26,12 @@ func (b *Balancer) Status(ctx context.Context) (api.Status, error) {
 func (b *Balancer) Backends(ctx context.Context) (api.Backends, error) {
 	var backends api.Backends
 	return backends, b.ask(ctx, &backends, "backends")
+}
+
+// Services are what pointsman services -o json prints.
+func (b *Balancer) Services(ctx context.Context) (api.Services, error) {
+	var services api.Services
+	return services, b.ask(ctx, &services, "services")
 }
 
 func (b *Balancer) ask(ctx context.Context, answer any, command ...string) error {
@@ -78,6 +84,20 @@ func (b *Balancer) AwaitReady(ctx context.Context) (api.Status, error) {
 		err = fmt.Errorf("%w; the balancer's log:\n%s", err, b.Log())
 	}
 	return now, err
+}
+
+// AwaitLearned waits until no service is learning who talks to whom over UDP:
+// until then, slots that go to another backend get no new flows there.
+func (b *Balancer) AwaitLearned(ctx context.Context, limit time.Duration) error {
+	return b.Await(ctx, limit, "all UDP flows are known", func() error {
+		now, err := b.Services(ctx)
+		for _, service := range now.Services {
+			if n := service.Phases["udp"].Learning; n > 0 {
+				err = fmt.Errorf("%d slots of %s are learning", n, service.Name)
+			}
+		}
+		return err
+	})
 }
 
 // Attached says on which interface the program does not run, if on any.

@@ -23,30 +23,49 @@ import (
 // goroutines but for its questions, Run, Status and Backends.
 type Balancer struct {
 	Lab    *lab.Lab
+	Host   *lab.Host     // where it runs
 	Binary string        // path of the program
 	Daemon *lab.Process  // of the last Start; nil before
 	Consul *consul.Agent // nil until StartConsul
 	decaps []*lab.Host   // where pointsman decap is on
 }
 
-// New is a balancer that does not run yet.
-func New(l *lab.Lab, binary string) *Balancer { return &Balancer{Lab: l, Binary: binary} }
+// New is a balancer that does not run yet, on the lab's first.
+func New(l *lab.Lab, binary string) *Balancer {
+	return &Balancer{Lab: l, Host: l.Balancer, Binary: binary}
+}
+
+// NewSecond is one on the lab's second.
+func NewSecond(l *lab.Lab, binary string) *Balancer {
+	return &Balancer{Lab: l, Host: l.Second, Binary: binary}
+}
+
+// dir is the balancer's own, since all hosts of a lab share the file systems of
+// this machine. The first has the lab's: that is where people look.
+func (b *Balancer) dir() string {
+	if b.Host == b.Lab.Second {
+		return filepath.Join(b.Lab.Dir, b.Host.Name)
+	}
+	return b.Lab.Dir
+}
 
 // ConfigPath is the file that the daemon reads, and LogPath what it writes.
-func (b *Balancer) ConfigPath() string { return filepath.Join(b.Lab.Dir, "pointsman.hcl") }
-func (b *Balancer) LogPath() string    { return filepath.Join(b.Lab.Dir, "balancer.log") }
+func (b *Balancer) ConfigPath() string { return filepath.Join(b.dir(), "pointsman.hcl") }
+func (b *Balancer) LogPath() string    { return filepath.Join(b.dir(), "balancer.log") }
 
 // Socket is where the daemon answers, and StateDir what a configuration should
 // name as state_dir.
-func (b *Balancer) Socket() string   { return filepath.Join(b.Lab.Dir, "pointsman.sock") }
-func (b *Balancer) StateDir() string { return filepath.Join(b.Lab.Dir, "state") }
+func (b *Balancer) Socket() string   { return filepath.Join(b.dir(), "pointsman.sock") }
+func (b *Balancer) StateDir() string { return filepath.Join(b.dir(), "state") }
 
-// PinDir is a place of the balancer's own, since all hosts of a lab share the
-// file systems of this machine.
-func (b *Balancer) PinDir() string { return filepath.Join(b.Lab.PinDir, "balancer") }
+// PinDir is a place of the balancer's own.
+func (b *Balancer) PinDir() string { return filepath.Join(b.Lab.PinDir, b.Host.Name) }
 
 // Configure writes the configuration, for the next Start or Reload.
 func (b *Balancer) Configure(text string) error {
+	if err := os.MkdirAll(b.dir(), 0o700); err != nil {
+		return err
+	}
 	return os.WriteFile(b.ConfigPath(), []byte(text), 0o600)
 }
 
@@ -59,7 +78,7 @@ func (b *Balancer) Start() error {
 	defer log.Close()
 	cmd := exec.Command(b.Binary, "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket())
 	cmd.Stdout, cmd.Stderr = log, log
-	b.Daemon, err = b.Lab.Balancer.Start(cmd)
+	b.Daemon, err = b.Host.Start(cmd)
 	return err
 }
 
@@ -92,21 +111,33 @@ func (b *Balancer) Close() error {
 		errs = append(errs, b.Daemon.Stop(), b.Detach(ctx))
 		b.Daemon = nil
 	}
-	errs = append(errs, b.decapOff(ctx), b.stopConsul(), b.pinsLeft())
+	pins := b.pinDirs()
+	errs = append(errs, b.decapOff(ctx), b.stopConsul(), pinsLeft(pins))
 	return errors.Join(errs...)
 }
 
-// pinsLeft looks for pins before the lab would remove them.
-func (b *Balancer) pinsLeft() error {
-	var pins []error
-	err := filepath.WalkDir(b.Lab.PinDir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			pins = append(pins, fmt.Errorf("left pinned: %s", path))
-		}
-		return err
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+// pinDirs are where it and its backends pin.
+func (b *Balancer) pinDirs() []string {
+	dirs := []string{b.PinDir()}
+	for _, h := range b.decaps {
+		dirs = append(dirs, b.decapPinDir(h))
 	}
-	return errors.Join(append(pins, err)...)
+	return dirs
+}
+
+// pinsLeft looks for pins before the lab would remove them.
+func pinsLeft(dirs []string) error {
+	var left []error
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				left = append(left, fmt.Errorf("left pinned: %s", path))
+			}
+			return err
+		})
+		if !errors.Is(err, fs.ErrNotExist) {
+			left = append(left, err)
+		}
+	}
+	return errors.Join(left...)
 }

@@ -19,9 +19,9 @@ func (b *Balancer) StartConsul(ctx context.Context, log consul.Log) error {
 	b.Consul, err = consul.Start(ctx, consul.Options{
 		Binary: binary,
 		Parent: b.Lab.Dir,
-		Dial:   b.Lab.Balancer.Dial,
+		Dial:   b.Host.Dial,
 		Start: func(cmd *exec.Cmd) (<-chan struct{}, error) {
-			p, err := b.Lab.Balancer.Start(cmd)
+			p, err := b.Host.Start(cmd)
 			if err != nil {
 				return nil, err
 			}

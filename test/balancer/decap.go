@@ -10,14 +10,16 @@ import (
 )
 
 // Decap makes a host a backend of the VIPs: by pointsman decap, for what comes
-// from the balancer only.
+// from the lab's balancers only.
 func (b *Balancer) Decap(ctx context.Context, h *lab.Host, vips ...netip.Addr) error {
 	args := append([]string{"decap", "--interface", "eth0"}, b.decapPlaces(h)...)
 	for _, vip := range vips {
 		args = append(args, "--vip", vip.String())
 	}
-	for _, addr := range b.Lab.Balancer.Addrs() {
-		args = append(args, "--from", addr.String())
+	for _, from := range b.Lab.Balancers() {
+		for _, addr := range from.Addrs() {
+			args = append(args, "--from", addr.String())
+		}
 	}
 	b.decaps = append(b.decaps, h)
 	_, err := h.Run(ctx, b.Binary, args...)
@@ -38,5 +40,7 @@ func (b *Balancer) decapOff(ctx context.Context) error {
 // decapPlaces are the host's own, where a real one would take the defaults: the
 // hosts of a lab share the file systems of this machine.
 func (b *Balancer) decapPlaces(h *lab.Host) []string {
-	return []string{"--pin-dir", filepath.Join(b.Lab.PinDir, h.Name), "--state-file", filepath.Join(b.Lab.Dir, h.Name+".json")}
+	return []string{"--pin-dir", b.decapPinDir(h), "--state-file", filepath.Join(b.Lab.Dir, h.Name+".json")}
 }
+
+func (b *Balancer) decapPinDir(h *lab.Host) string { return filepath.Join(b.Lab.PinDir, h.Name) }

@@ -22,8 +22,10 @@ type service struct {
 	address func(*lab.Host) netip.Addr
 }
 
+var web = service{"web", traffic.HTTP, "tcp", 80, []netip.Addr{lab.VIP4(10), lab.VIP6(0x10)}, "ipip", func(h *lab.Host) netip.Addr { return h.Addr4 }}
+
 var services = []service{
-	{"web", traffic.HTTP, "tcp", 80, []netip.Addr{lab.VIP4(10), lab.VIP6(0x10)}, "ipip", func(h *lab.Host) netip.Addr { return h.Addr4 }},
+	web,
 	{"dns", traffic.UDP, "udp", 53, []netip.Addr{lab.VIP4(53), lab.VIP6(0x53)}, "l2", func(h *lab.Host) netip.Addr { return h.Addr6 }},
 }
 
@@ -44,6 +46,12 @@ func survivors() []backend {
 	return slices.DeleteFunc(slices.Clone(backends), func(b backend) bool { return b == victim })
 }
 
+// briefly is for questions and answers.
+const briefly = `  # A question and its answer are over in a moment. After a change the balancer
+  # learns for this long who talks to whom, and only then gives new flows away.
+  idle_timeout = "1s"
+`
+
 // configuration is the file that an operator would write.
 func (s *stage) configuration() string {
 	var text strings.Builder
@@ -58,6 +66,9 @@ func (s *stage) configuration() string {
 		line("\nservice %q {", service.name)
 		line("  listen  = [\"%s/%s\", \"%s/%s\"]", service.listen(0), service.protocol, service.listen(1), service.protocol)
 		line("  forward = %q\n", service.forward)
+		if service.kind == traffic.UDP {
+			line(briefly)
+		}
 		if s.Consul != nil {
 			line("  consul {\n    service = %q\n  }\n}", service.name)
 			continue

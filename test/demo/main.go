@@ -85,8 +85,13 @@ func play(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
+	kept := &connections{stage: s}
+	defer kept.close()
+	if err := kept.connect(ctx); err != nil {
+		return err
+	}
 	act("%s dies under load", victim.name)
-	failure, err := s.failure(ctx)
+	failure, err := s.failure(ctx, kept)
 	if err != nil {
 		return err
 	}
@@ -96,7 +101,7 @@ func play(ctx context.Context, s *stage) error {
 		return err
 	}
 	act("%s comes back under load", victim.name)
-	recovery, err := s.recovery(ctx)
+	recovery, err := s.recovery(ctx, kept)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type outage struct {
 	lost     int           // without an answer
 	among    int           // sent until the last loss, after the event
 	after    time.Duration // until the last loss, or until its first answer
+	toll     toll          // of the connections that were open
 }
 
 // slowest is for a busy machine. With its own probes the balancer needs two that
@@ -23,7 +25,7 @@ type outage struct {
 const slowest = time.Second
 
 // failure ends the victim's servers under load and measures from then.
-func (s *stage) failure(ctx context.Context) (outage, error) {
+func (s *stage) failure(ctx context.Context, kept *connections) (outage, error) {
 	var died time.Time
 	answers, err := s.underLoad(ctx, func() error {
 		died = time.Now()
@@ -63,11 +65,15 @@ func (s *stage) failure(ctx context.Context) (outage, error) {
 	}
 	say("Gone after %s: %d of the %d requests sent until then were lost,", milliseconds(o.after), o.lost, o.among)
 	say("none of the %d after that.", well)
-	return o, errors.Join(problems...)
+	o.toll, err = kept.toll(ctx)
+	say("%d connections were open: the %d to %s broke, and %d of the others.", connectionCount, o.toll.victims, victim.name, o.toll.others)
+	say("The clients that lost theirs connect again.")
+	return o, errors.Join(append(problems, err, kept.connect(ctx))...)
 }
 
-// recovery starts the victim's servers again under load.
-func (s *stage) recovery(ctx context.Context) (outage, error) {
+// recovery starts the victim's servers again under load, and waits until it has
+// its share of all services.
+func (s *stage) recovery(ctx context.Context, kept *connections) (outage, error) {
 	var revived time.Time
 	answers, err := s.underLoad(ctx, func() error {
 		revived = time.Now()
@@ -87,15 +93,25 @@ func (s *stage) recovery(ctx context.Context) (outage, error) {
 	if o.lost > 0 {
 		problems = append(problems, fmt.Errorf("%d requests were lost as a backend came back, the first: %w", o.lost, answers.Failed()[0].Err))
 	}
-	for _, a := range answers {
-		if a.Backend == victim.name {
-			o.after = a.Sent.Sub(revived)
-			say("Its first answer was to a request sent after %s. Of %d requests meanwhile", milliseconds(o.after), len(answers))
-			say("%d were lost.", o.lost)
-			return o, errors.Join(problems...)
-		}
+	first := slices.IndexFunc(answers, func(a traffic.Answer) bool { return a.Backend == victim.name })
+	if first < 0 {
+		return o, errors.Join(append(problems, fmt.Errorf("%s did not answer again", victim.name))...)
 	}
-	return o, errors.Join(append(problems, fmt.Errorf("%s did not answer again", victim.name))...)
+	o.after = answers[first].Sent.Sub(revived)
+	say("Its first answer was to a request sent after %s. Of %d requests meanwhile", milliseconds(o.after), len(answers))
+	say("%d were lost.", o.lost)
+	problems = append(problems, s.learn(ctx, revived))
+	o.toll, err = kept.toll(ctx)
+	say("%d connections were open, some where %s takes over now: %d broke.", connectionCount, victim.name, o.toll.others)
+	return o, errors.Join(append(problems, err)...)
+}
+
+// learn waits until new flows over UDP, too, go to a backend that came back.
+func (s *stage) learn(ctx context.Context, since time.Time) error {
+	err := s.AwaitLearned(ctx, 15*time.Second)
+	say("No UDP packet says that it begins a flow. So the balancer first learned who talks")
+	say("to whom; since %s after its return, %s gets new flows over UDP, too.", seconds(time.Since(since)), victim.name)
+	return err
 }
 
 // underLoad sends requests to every VIP while something happens, half a second

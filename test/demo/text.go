@@ -48,6 +48,9 @@ func summarise(before traffic.Answers, failure outage, away traffic.Answers, rec
 	row(victim.name+" is away", len(away), len(away.Failed()), latency(away))
 	row(victim.name+" comes back", recovery.requests, recovery.lost, "first answer after "+milliseconds(recovery.after))
 	row("all backends well again", len(after), len(after.Failed()), latency(after))
+	died, returned := failure.toll, recovery.toll
+	say("  %d connections open: %d to %s broke when it died, %d of the others; %d when it came back.",
+		connectionCount, died.victims, victim.name, died.others, returned.victims+returned.others)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -154,6 +154,16 @@ func (h *Host) AddRoute(to netip.Prefix, gateway netip.Addr) error {
 	return nil
 }
 
+// Ignore makes the host drop packets from a prefix unanswered, before anything
+// listens to them.
+func (h *Host) Ignore(from netip.Prefix) error {
+	// A source without a way back is refused by reverse path filtering.
+	if err := h.links.RouteReplace(&netlink.Route{Dst: ipNet(from), Type: unix.RTN_BLACKHOLE}); err != nil {
+		return fmt.Errorf("ignoring %s on %s: %w", from, h.Name, err)
+	}
+	return nil
+}
+
 // Unplug pulls the host's cables: nothing reaches it and it reaches nobody.
 // The host itself sees its links lose their carrier.
 func (h *Host) Unplug() error { return h.replug((*netlink.Handle).LinkSetDown) }

@@ -40,6 +40,9 @@ type Options struct {
 	Backends      int // on the segment of the router and the balancer
 	SecondSegment int // backends behind the balancer's second interface, eth1
 	Behind        int // backends behind a second router, the gateway
+	// SecondBalancer asks for another balancer beside the first, on the same
+	// segment. The router sends it nothing until SendVIPsTo.
+	SecondBalancer bool
 	// Ports are what the backends listen on; the zero value is DefaultPorts.
 	Ports Ports
 }
@@ -54,6 +57,8 @@ type Lab struct {
 	Dir, PinDir string
 
 	Client, Router, Balancer *Host
+	// Second is the other balancer; nil unless Options.SecondBalancer.
+	Second *Host
 	// Gateway is the second router; nil unless Options.Behind is positive.
 	Gateway *Host
 	// Backends are backend-1 to backend-n: those of the first segment, then of
@@ -107,6 +112,14 @@ func (l *Lab) build(opts Options) error {
 		}
 	}
 	return nil
+}
+
+// Balancers are the one or two.
+func (l *Lab) Balancers() []*Host {
+	if l.Second == nil {
+		return []*Host{l.Balancer}
+	}
+	return []*Host{l.Balancer, l.Second}
 }
 
 // Close ends every server and process of the lab and removes its namespaces,

@@ -16,7 +16,6 @@ var (
 	segmentC = segment{netip.MustParsePrefix("203.0.113.128/25"), netip.MustParsePrefix("2001:db8:c::/64")}
 
 	anywhere = segment{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	vips     = segment{VIPNet4, VIPNet6}
 )
 
 // Numbers of hosts on their segments. The router, or the gateway where there is
@@ -26,6 +25,7 @@ const (
 	balancerNumber = 2
 	clientNumber   = 2
 	gatewayNumber  = 3
+	secondNumber   = 4 // the second balancer's
 	firstBackend   = 11
 	mostBackends   = 100 // that fit a segment
 )
@@ -90,16 +90,15 @@ func (l *Lab) connect(opts Options) (err error) {
 	if err := l.Router.join("eth1", switchA, segmentA, routerNumber); err != nil {
 		return err
 	}
-	if l.Balancer, err = l.addHost("balancer"); err != nil {
+	if l.Balancer, err = l.addBalancer("balancer", switchA, balancerNumber); err != nil {
 		return err
 	}
-	if err := l.Balancer.join("eth0", switchA, segmentA, balancerNumber); err != nil {
-		return err
+	if opts.SecondBalancer {
+		if l.Second, err = l.addBalancer("balancer-2", switchA, secondNumber); err != nil {
+			return err
+		}
 	}
-	if err := l.Balancer.route(anywhere, segmentA, routerNumber); err != nil {
-		return err
-	}
-	if err := l.Router.route(vips, segmentA, balancerNumber); err != nil {
+	if err := l.SendVIPsTo(l.Balancer); err != nil {
 		return err
 	}
 	if err := l.addBackends(opts.Backends, switchA, segmentA); err != nil {
@@ -114,6 +113,26 @@ func (l *Lab) connect(opts Options) (err error) {
 		return l.connectGateway(opts.Behind, switchA)
 	}
 	return nil
+}
+
+func (l *Lab) addBalancer(name string, on *Host, number int) (*Host, error) {
+	h, err := l.addHost(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.join("eth0", on, segmentA, number); err != nil {
+		return nil, err
+	}
+	return h, h.route(anywhere, segmentA, routerNumber)
+}
+
+// SendVIPsTo has the router send the VIP networks to a balancer: each packet
+// from then on.
+func (l *Lab) SendVIPsTo(balancer *Host) error {
+	if err := l.Router.AddRoute(VIPNet4, balancer.Addr4); err != nil {
+		return err
+	}
+	return l.Router.AddRoute(VIPNet6, balancer.Addr6)
 }
 
 func (l *Lab) connectClient() (err error) {
@@ -166,7 +185,7 @@ func (l *Lab) connectGateway(backends int, switchA *Host) (err error) {
 	if err := l.Gateway.join("eth1", switchC, segmentC, routerNumber); err != nil {
 		return err
 	}
-	for _, h := range []*Host{l.Router, l.Balancer} {
+	for _, h := range append(l.Balancers(), l.Router) {
 		if err := h.route(segmentC, segmentA, gatewayNumber); err != nil {
 			return err
 		}

@@ -62,13 +62,24 @@ func three(text string) (first, second, rest string) {
 // slots is how many slots each backend of a service owns.
 func (s *stage) slots(service string) map[string]uint32 {
 	s.t.Helper()
+	return s.count(service, func(b api.Backend) uint32 { return b.Slots })
+}
+
+// fallbacks is how many slots forgotten flows go to each backend from.
+func (s *stage) fallbacks(service string) map[string]uint32 {
+	s.t.Helper()
+	return s.count(service, func(b api.Backend) uint32 { return b.FallbackSlots })
+}
+
+func (s *stage) count(service string, of func(api.Backend) uint32) map[string]uint32 {
+	s.t.Helper()
 	now, err := s.service(service)
 	s.must(err)
-	slots := map[string]uint32{}
+	counts := map[string]uint32{}
 	for _, b := range now.Backends {
-		slots[s.name(b.Address)] = b.Slots
+		counts[s.name(b.Address)] = of(b)
 	}
-	return slots
+	return counts
 }
 
 // status is what pointsman status says.

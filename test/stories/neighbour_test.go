@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -29,12 +30,14 @@ service "web" {
 		s.spread(vip, weights{"backend-1": 1})
 	}
 
+	asking := s.keepAsking(webVIPs...)
 	s.must(s.backend(2).Plug())
 	s.must(s.backend(3).Plug())
 	s.awaitBackends("web", "backend-1 up", "backend-2 up", "backend-3 up")
 	for _, vip := range webVIPs {
 		s.spread(vip, weights{"backend-1": 1, "backend-2": 1, "backend-3": 1})
 	}
+	s.nothingLost(asking.finish())
 }
 
 func TestPrivilegedABackendWhoseNeighbourIsLostIsTakenOutEvenWithoutProbes(t *testing.T) {
@@ -49,9 +52,11 @@ service "web" {
   backend "{{v4 1}}" {}
   backend "{{v6 2}}" {}
 }`)
+	asking, unplugged := s.keepAsking(webVIPs...), time.Now()
 	s.must(s.backend(2).Unplug())
 	s.awaitBackends("web", "backend-1 up", "backend-2 unresolved neighbour")
 	s.spread("http 192.0.2.1:80", weights{"backend-1": 1})
+	s.lostOnlyIn(asking.finish(), s.until(unplugged, "backend-2"))
 }
 
 func TestPrivilegedL2SaysThatItDoesNotReachBehindAGateway(t *testing.T) {
@@ -90,7 +95,7 @@ service "web" {
 		return err
 	})
 	s.spread("http 192.0.2.1:80", weights{"backend-1": 1, "backend-3": 1})
-	s.allAnswered("all the while", asking.finish())
+	s.nothingLost(asking.finish())
 }
 
 func host(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -55,76 +54,82 @@ func (s *stage) reload(services string) {
 func TestPrivilegedAReloadDisturbsNobodyWhomItIsNotAbout(t *testing.T) {
 	s := open(t, lab.Options{Backends: 3}, 1, 2, 3, 4)
 	s.begin(web + dns)
-	asking := s.keepAsking(allVIPs...)
-	flows := s.openFlows("tcp 192.0.2.1:7000", 20)
-	defer flows.Close()
-	undisturbed := func() {
-		t.Helper()
-		if broken := flows.Use(time.Second); len(broken) > 0 {
-			t.Errorf("%d flows broke, the first: %v", len(broken), broken[0].Broken)
-		}
-	}
+	asking := s.keepAsking(append(allVIPs, "tcp 192.0.2.1:7000")...)
 
 	s.noneAnswered("http 192.0.2.3:80")
 	s.reload(web + dns + shop)
 	s.allAnswered("a service that was added", s.ask("http 192.0.2.3:80", 50))
-	undisturbed()
 
 	s.reload(web + dns + strings.Replace(shop, `"192.0.2.3:80/tcp"`, `"192.0.2.3:80/tcp", "[2001:db8:10::3]:80/tcp"`, 1))
 	s.allAnswered("a VIP that was added", s.ask("http [2001:db8:10::3]:80", 50))
 	s.allAnswered("the VIP beside it", s.ask("http 192.0.2.3:80", 50))
-	undisturbed()
 
 	s.reload(web + dns + strings.Replace(shop, `"192.0.2.3:80/tcp"`, `"[2001:db8:10::3]:80/tcp"`, 1))
 	s.noneAnswered("http 192.0.2.3:80")
 	s.allAnswered("the VIP that stayed", s.ask("http [2001:db8:10::3]:80", 50))
-	undisturbed()
 
 	s.reload(web + dns + strings.NewReplacer("v4 1", "v4 3", "192.0.2.3", "192.0.2.4").Replace(shop))
 	s.spread("http 192.0.2.4:80", weights{"backend-3": 1})
 	s.noneAnswered("http [2001:db8:10::3]:80")
-	undisturbed()
 
 	s.reload(web + dns)
 	s.noneAnswered("http 192.0.2.4:80")
-	undisturbed()
-	s.allAnswered("all the while", asking.finish())
+	s.nothingLost(asking.finish())
 }
 
-func TestPrivilegedAReloadHandsAVIPToAnotherServiceWithoutALoss(t *testing.T) {
+func TestPrivilegedAReloadHandsAVIPToAnotherService(t *testing.T) {
 	s := open(t, lab.Options{Backends: 3}, 1, 2, 3)
 	s.begin(web + shop)
-	asking := s.keepAsking("http 192.0.2.3:80", "http 192.0.2.1:80")
+	handed, beside := s.keepAsking("http 192.0.2.3:80"), s.keepAsking("http 192.0.2.1:80", "tcp 192.0.2.1:7000")
 	s.reload(web + strings.NewReplacer(`"shop"`, `"store"`).Replace(shop))
+	handed.join()
 	s.reload(strings.Replace(web, `"192.0.2.1:80/tcp"`, `"192.0.2.1:80/tcp", "192.0.2.3:80/tcp"`, 1))
-	handed := s.changing()
+	toOthers := s.changing()
 	s.spread("http 192.0.2.3:80", weights{"backend-1": 1, "backend-2": 2})
-	s.lostOnlyIn(asking.finish(), handed)
+	s.lostOnlyIn(handed.finish(), toOthers)
+	s.nothingLost(beside.finish())
 }
 
-func TestPrivilegedAReloadChangesWeightsSlotsAndForwardingInPlace(t *testing.T) {
+func TestPrivilegedAReloadChangesBackendsAndWeightsWithoutALoss(t *testing.T) {
+	s := open(t, lab.Options{Backends: 3}, 1, 2)
+	names := strings.ReplaceAll(dns, `forward = "l2"`, "forward = \"l2\"\n  idle_timeout = \"2s\"")
+	s.begin(web + names)
+	asking := s.keepAsking(append(allVIPs, "tcp 192.0.2.1:7000")...)
+	for _, row := range []struct {
+		promise  string
+		web, dns string // their last backend
+		want     weights
+	}{
+		{"a greater weight", `"{{v6 2}}" { weight = 4 }`, `"{{v4 2}}" { weight = 4 }`, weights{"backend-1": 1, "backend-2": 4}},
+		{"weight 0", `"{{v6 2}}" { weight = 0 }`, `"{{v4 2}}" { weight = 0 }`, weights{"backend-1": 1}},
+		{"a weight again", `"{{v6 2}}" {}`, `"{{v4 2}}" {}`, weights{"backend-1": 1, "backend-2": 1}},
+		{"a backend more", "\"{{v6 2}}\" {}\n  backend \"{{v4 3}}\" {}", "\"{{v4 2}}\" {}\n  backend \"{{v6 3}}\" {}", everyoneAlike},
+		{"another order", "\"{{v4 3}}\" {}\n  backend \"{{v6 2}}\" {}", "\"{{v6 3}}\" {}\n  backend \"{{v4 2}}\" {}", everyoneAlike},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			s := s.in(t)
+			s.reload(strings.Replace(web, `"{{v6 2}}" { weight = 2 }`, row.web, 1) + strings.Replace(names, `"{{v4 2}}" {}`, row.dns, 1))
+			asking.join()
+			for _, vip := range []string{"http [2001:db8:10::1]:80", "udp 192.0.2.2:53"} {
+				s.spread(vip, row.want)
+			}
+		})
+	}
+	s.nothingLost(asking.finish())
+}
+
+func TestPrivilegedAReloadChangesSlotsAndForwardingInPlace(t *testing.T) {
 	s := open(t, lab.Options{Backends: 3}, 1, 2, 3)
 	s.begin(web + dns)
-	asking := s.keepAsking("udp 192.0.2.2:53", "http 192.0.2.1:80")
+	asking, beside := s.keepAsking("http 192.0.2.1:80"), s.keepAsking("udp 192.0.2.2:53")
 	var changes []window
-	for _, change := range []struct{ from, to string }{
-		{"weight = 2", "weight = 4"},
-		{"weight = 2", "weight = 0"},
-		{`service "web" {`, "service \"web\" {\n  slots = 1009"},
-		{`service "web" {`, "service \"web\" {\n  forward = \"l2\""},
-	} {
-		s.reload(strings.Replace(web, change.from, change.to, 1) + dns)
+	for _, setting := range []string{"slots = 1009", "slots = 1009\n  forward = \"l2\"", ""} {
+		s.reload(strings.Replace(web, `service "web" {`, "service \"web\" {\n  "+setting, 1) + dns)
 		changes = append(changes, s.changing())
-		want := weights{"backend-1": 1, "backend-2": 2}
-		switch change.to {
-		case "weight = 4":
-			want["backend-2"] = 4
-		case "weight = 0":
-			delete(want, "backend-2")
-		}
-		s.spread("http [2001:db8:10::1]:80", want)
+		s.spread("http [2001:db8:10::1]:80", weights{"backend-1": 1, "backend-2": 2})
 	}
 	s.lostOnlyIn(asking.finish(), changes...)
+	s.nothingLost(beside.finish())
 }
 
 func TestPrivilegedAReloadTakesPacketsOnAnotherInterfaceAndLetsGoOfItAgain(t *testing.T) {
@@ -147,5 +152,5 @@ func TestPrivilegedAReloadTakesPacketsOnAnotherInterfaceAndLetsGoOfItAgain(t *te
 		t.Errorf("the program is attached to %v", got)
 	}
 	s.noneAnswered("udp 192.0.2.2:53")
-	s.allAnswered("all the while", asking.finish())
+	s.nothingLost(asking.finish())
 }

@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 	"github.com/pointsman/pointsman/test/traffic"
@@ -38,17 +38,13 @@ func TestPrivilegedForwardingOutlivesTheDaemonAndTheNextOneAdoptsIt(t *testing.T
 			s := open(t, lab.Options{Backends: 2}, 1, 2)
 			s.begin(unprobed)
 			asking := s.keepAsking(allVIPs...)
-			flows := s.openFlows("tcp 192.0.2.1:7000", 20)
-			defer flows.Close()
 			slots, forwarded := s.slots("web"), s.status().Outcomes["FORWARD"]
 
 			row.end(s)
 			for _, vip := range allVIPs {
 				s.allAnswered("without a daemon, "+vip, s.ask(vip, 200))
 			}
-			if broken := flows.Use(time.Second); len(broken) > 0 {
-				t.Errorf("%d flows broke without a daemon, the first: %v", len(broken), broken[0].Broken)
-			}
+			asking.join()
 
 			s.must(s.Start())
 			now, err := s.AwaitReady(t.Context())
@@ -65,12 +61,42 @@ func TestPrivilegedForwardingOutlivesTheDaemonAndTheNextOneAdoptsIt(t *testing.T
 			for _, vip := range allVIPs {
 				s.allAnswered("by the next daemon, "+vip, s.ask(vip, 100))
 			}
-			if broken := flows.Use(time.Second); len(broken) > 0 {
-				t.Errorf("%d flows broke as it started, the first: %v", len(broken), broken[0].Broken)
-			}
-			s.allAnswered("all the while", asking.finish())
+			s.nothingLost(asking.finish())
 		})
 	}
+}
+
+func TestPrivilegedADaemonThatIsKilledInTheMidstOfAChangeBreaksNoFlow(t *testing.T) {
+	s := open(t, lab.Options{Backends: 3}, 1, 2)
+	another := strings.ReplaceAll(unprobed, "weight = 2 }", "weight = 2 }\n  backend \"{{v4 3}}\" {}")
+	want := weights{"backend-1": 1, "backend-2": 2, "backend-3": 1}
+	s.begin(unprobed)
+	asking := s.keepAsking(webVIPs...)
+	s.reload(another)
+	asking.join() // some of them go to backend-3, and are remembered
+	s.spread(webVIPs[0], want)
+
+	s.Daemon.Kill()
+	asking.join()
+	s.spread(webVIPs[1], want)
+	s.must(s.Start())
+	_, err := s.AwaitReady(t.Context())
+	s.must(err)
+	asking.join()
+	s.spread(webVIPs[0], want)
+
+	t.Run("and the next daemon goes on with it", func(t *testing.T) {
+		s := s.in(t)
+		for _, unsettled := range []string{"backend-1", "backend-2"} {
+			if s.fallbacks("web")[unsettled] == 0 {
+				t.Errorf("nothing falls back to %s any more", unsettled)
+			}
+		}
+		s.reload(strings.ReplaceAll(another, "weight = 2", "weight = 0"))
+		asking.join()
+		s.spread(webVIPs[1], weights{"backend-1": 1, "backend-3": 1})
+	})
+	s.nothingLost(asking.finish())
 }
 
 func TestPrivilegedADaemonThatComesBackTakesOutWhatDiedMeanwhile(t *testing.T) {

@@ -5,6 +5,7 @@ package traffic
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -119,6 +120,11 @@ func askHTTP(ctx context.Context, from *lab.Host, to netip.AddrPort) (string, er
 	if err != nil {
 		return "", err
 	}
+	return whoAnswers(response)
+}
+
+// whoAnswers is the name in the body.
+func whoAnswers(response *http.Response) (string, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
@@ -157,21 +163,35 @@ func exchange(conn net.Conn, question string) (string, error) {
 	if _, err := io.WriteString(conn, question); err != nil {
 		return "", err
 	}
+	return answer(conn, question)
+}
+
+// errLate is of an answer to another question. There is a name beside it.
+var errLate = errors.New("the answer is to another question")
+
+func answer(conn net.Conn, question string) (string, error) {
 	answer := make([]byte, 2048)
 	n, err := conn.Read(answer)
 	if err != nil {
 		return "", err
 	}
 	name, echo, found := strings.Cut(string(answer[:n]), " ")
-	if !found || echo != question {
+	switch {
+	case !found:
 		return "", fmt.Errorf("asked %q, got %q", question, answer[:n])
+	case echo != question:
+		return name, fmt.Errorf("asked %q, got %q: %w", question, answer[:n], errLate)
 	}
 	return name, nil
 }
 
 // dial gives the connection the deadline of the context.
 func dial(ctx context.Context, from *lab.Host, kind Kind, to netip.AddrPort) (net.Conn, error) {
-	conn, err := from.Dial(ctx, string(kind), to.String())
+	network := "tcp"
+	if kind == UDP {
+		network = "udp"
+	}
+	conn, err := from.Dial(ctx, network, to.String())
 	if err != nil {
 		return nil, err
 	}

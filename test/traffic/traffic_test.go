@@ -99,6 +99,45 @@ func TestPrivilegedFlowsSayWhichOfThemBroke(t *testing.T) {
 	}
 }
 
+func TestPrivilegedAConversationNoticesWhoBreaksAndWhoFallsSilent(t *testing.T) {
+	l := newLab(t)
+	b := l.Backends[0]
+	for _, kind := range []Kind{HTTP, TCP, UDP} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		flows, err := Open(ctx, l.Client, kind, port(b, kind), 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &Conversation{Flows: flows, Every: 5 * time.Millisecond, Patience: 500 * time.Millisecond}
+		over := make(chan struct{})
+		go func() { defer close(over); c.Run(ctx) }()
+		until := func(what string, is func() bool) {
+			t.Helper()
+			for tick := time.NewTicker(time.Millisecond); !is(); <-tick.C {
+				if ctx.Err() != nil {
+					t.Fatalf("%s: it never came to be that %s", kind, what)
+				}
+			}
+		}
+		now := time.Now()
+		until("all are heard", func() bool { return c.Silent(now) == 0 })
+		flows[:2].Close()
+		if c.Open() != 4 || len(flows.Of(b.Name)) != 6 || len(flows.Of("backend-2")) != 0 {
+			t.Errorf("%s: %d are open after two of six were closed", kind, c.Open())
+		}
+		b.Kill()
+		until("four break", func() bool { return len(c.Broken()) == 4 })
+		<-over
+		if broken := flows.Broken(); len(broken) != 4 || c.Open() != 0 {
+			t.Errorf("%s: %d broke, %d are open", kind, len(broken), c.Open())
+		}
+		if err := b.Revive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {

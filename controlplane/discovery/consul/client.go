@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -55,6 +56,12 @@ func open(s Settings, getenv func(string) string, dial dial) (*Client, error) {
 // Origins are the settings in effect and where each came from, to be printed at
 // start: the environment can change where a daemon looks without a trace.
 func (c *Client) Origins() []Origin { return c.settings.origins }
+
+// Address is that of the agent, as it was given.
+func (c *Client) Address() Origin {
+	i := slices.IndexFunc(c.settings.origins, func(o Origin) bool { return o.Setting == "address" })
+	return c.settings.origins[i] // there is a default
+}
 
 // Close drops idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }

@@ -24,6 +24,7 @@ const (
 	BadCert     Reason = "certificate"   // one side does not accept the other's certificate, or ours cannot be read
 	BadQuery    Reason = "bad query"     // Consul does not understand the filter or a name
 	NoToken     Reason = "no token"      // the token file cannot be read, or there is no token where one is needed
+	Nobody      Reason = "no instance"   // Consul knows none, which may be as it should
 	BadAnswer   Reason = "bad answer"    // not what Consul's API promises
 	HeldEmpty   Reason = "held: no data" // an agent that has not heard from the servers yet
 	// HeldHistory: instances are missing from an answer that is not newer than
@@ -51,7 +52,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 // Temporary says whether time may mend f: only then may a daemon start with it.
 func (f *Fault) Temporary() bool {
 	switch f.Reason {
-	case Unreachable, NoLeader, TooMany, HeldEmpty:
+	case Unreachable, NoLeader, TooMany, HeldEmpty, Nobody:
 		return true
 	}
 	return false

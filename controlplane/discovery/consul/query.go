@@ -56,6 +56,21 @@ func (q Query) String() string {
 	return s
 }
 
+// Nobody says for people that no instance answers to q.
+func (q Query) Nobody() string {
+	text := fmt.Sprintf("Consul knows no instance of %q", q.Service)
+	if q.Datacenter != "" {
+		text += fmt.Sprintf(" in datacenter %q", q.Datacenter)
+	}
+	if len(q.Tags) > 0 {
+		text += fmt.Sprintf(" with tags %s", strings.Join(q.Tags, ", "))
+	}
+	if q.Filter != "" {
+		text += " that passes the filter"
+	}
+	return text
+}
+
 // Ask is how to put a query: as a plain read or as a watch.
 type Ask struct {
 	Index      uint64        // 0 is a plain read; else wait for a change past this index

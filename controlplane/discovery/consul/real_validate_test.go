@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,8 +35,10 @@ func TestConsulValidateSaysWhatIsWrong(t *testing.T) {
 		silent  []string
 	}{
 		{"all is well", both, Query{Service: "web"}, "", nil, nil},
-		{"a service that is not there yet is no mistake", both, Query{Service: "later"}, "", nil, nil},
-		{"a good filter", both, Query{Service: "web", Filter: `Service.Meta.version == "2"`}, "", nil, nil},
+		{"a service that is not there yet may come", both, Query{Service: "later"}, Nobody, []string{`Consul knows no instance of "later"`}, []string{"tags", "filter"}},
+		{"a good filter", both, Query{Service: "web", Filter: `Service.Meta.version != "2"`}, "", nil, nil},
+		{"a good filter that nobody passes", both, Query{Service: "web", Filter: `Service.Meta.version == "2"`}, Nobody, []string{`"web" that passes the filter`}, nil},
+		{"a tag that nobody has", both, Query{Service: "web", Tags: []string{"blue"}}, Nobody, []string{`"web" with tags blue`}, nil},
 		{"a right to this service alone is enough", onlyWeb, Query{Service: "web"}, "", nil, nil},
 		{"a filter on a field that is not there", both, Query{Service: "web", Filter: `Servce.ID == "a"`}, BadQuery, []string{"Servce", "filter"}, nil},
 		{"a filter that does not parse", both, Query{Service: "web", Filter: `Service.ID ==`}, BadQuery, []string{"filter"}, nil},
@@ -63,8 +66,8 @@ func TestConsulValidateSaysWhatIsWrong(t *testing.T) {
 				return
 			}
 			var f *Fault
-			if !errors.As(err, &f) || f.Reason != row.reason || f.Temporary() {
-				t.Fatalf("error is %v, want the lasting reason %q", err, row.reason)
+			if !errors.As(err, &f) || f.Reason != row.reason || f.Temporary() != (row.reason == Nobody) {
+				t.Fatalf("error is %v, want the reason %q", err, row.reason)
 			}
 			for _, part := range row.says {
 				if !strings.Contains(err.Error(), part) {
@@ -77,6 +80,14 @@ func TestConsulValidateSaysWhatIsWrong(t *testing.T) {
 				}
 			}
 		})
+	}
+	for token, want := range map[string][]string{both: {"consul", "web"}, onlyWeb: {"web"}, nodes: {}} {
+		c, err := open(Settings{Address: agent.HTTP, TokenFile: token}, environ(), nil)
+		setup.must(err)
+		if got, err := c.Names(t.Context(), Query{Service: "wbe"}); err != nil || !slices.Equal(got, want) {
+			t.Errorf("a token is shown the names %q, %v; want %q", got, err, want)
+		}
+		c.Close()
 	}
 	setup.must(agent.Kill())
 	c, err := open(Settings{Address: agent.HTTP, TokenFile: both}, environ(), nil)

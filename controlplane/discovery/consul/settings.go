@@ -38,9 +38,13 @@ func (o Origin) String() string {
 	return fmt.Sprintf("%s %s from %s", o.Setting, o.Value, o.From)
 }
 
+// InEnvironment tells whether the configuration and the defaults had no say.
+func (o Origin) InEnvironment() bool { return strings.HasPrefix(o.From, fromEnvironment) }
+
 const (
-	fromFile    = "the configuration"
-	fromDefault = "the default"
+	fromFile        = "the configuration"
+	fromEnvironment = "the environment"
+	fromDefault     = "the default"
 )
 
 // effective is Settings after the environment has been heard.
@@ -69,7 +73,7 @@ func resolve(s Settings, getenv func(string) string) effective {
 			e.say(setting, value, fromFile)
 			return value
 		case env != "":
-			e.say(setting, env, "the environment ("+variable+")")
+			e.say(setting, env, fromEnvironment+" ("+variable+")")
 			return env
 		case fallback != "":
 			e.say(setting, fallback, fromDefault)
@@ -92,14 +96,14 @@ func resolve(s Settings, getenv func(string) string) effective {
 		e.serverName = take("server_name", s.ServerName, api.HTTPTLSServerName, "")
 		if v := getenv(api.HTTPSSLVerifyEnvName); v != "" && !truth(v) {
 			e.skipVerify = true
-			e.say("verification of certificates", "off", "the environment ("+api.HTTPSSLVerifyEnvName+")")
+			e.say("verification of certificates", "off", fromEnvironment+" ("+api.HTTPSSLVerifyEnvName+")")
 		}
 	}
 	e.namespace = take("namespace", s.Namespace, api.HTTPNamespaceEnvName, "")
 	e.partition = take("partition", s.Partition, api.HTTPPartitionEnvName, "")
 	if auth := getenv(api.HTTPAuthEnvName); auth != "" {
 		e.basicUser, e.basicPass, _ = strings.Cut(auth, ":")
-		e.say("basic authentication", auth, "the environment ("+api.HTTPAuthEnvName+")")
+		e.say("basic authentication", auth, fromEnvironment+" ("+api.HTTPAuthEnvName+")")
 	}
 	return e
 }

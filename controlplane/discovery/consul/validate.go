@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -18,8 +20,8 @@ const (
 
 // Validate asks q once and says what a watch on it would stumble over: a filter
 // that Consul does not understand, rights that the token lacks, no token where
-// one is needed. The error is a *Fault; one that is Temporary says nothing
-// about the configuration.
+// one is needed, or a name that nobody bears. The error is a *Fault; one that is
+// Temporary says nothing certain about the configuration.
 func (c *Client) Validate(ctx context.Context, q Query) error {
 	if problem := q.Problem(); problem != "" {
 		return fault(BadQuery, "%s", problem)
@@ -38,9 +40,28 @@ func (c *Client) Validate(ctx context.Context, q Query) error {
 		return &Fault{Reason: NoToken, Err: fmt.Errorf("asking Consul for %s: it denies by default and there is no token", q),
 			Advice: "set token_file to one with " + rightsLine}
 	case reply.Filtered || len(reply.Entries) == 0:
-		return c.missing(ctx, q, token, reply.Filtered)
+		if lacks := c.missing(ctx, q, token, reply.Filtered); lacks != nil {
+			return lacks
+		}
+		return fault(Nobody, "%s", q.Nobody())
 	}
 	return nil
+}
+
+// Names are the names of all services where q looks, as far as the token shows
+// them.
+func (c *Client) Names(ctx context.Context, q Query) ([]string, error) {
+	token, err := c.token(q)
+	if err != nil {
+		return nil, err
+	}
+	options := q.options(Ask{}, c.settings, token).WithContext(ctx)
+	options.Filter = ""
+	services, _, err := c.api.Catalog().Services(options)
+	if err != nil {
+		return nil, c.explain(err, q, Ask{})
+	}
+	return slices.Sorted(maps.Keys(services)), nil
 }
 
 // forbidden tells a token that Consul does not know from one with too few rights.

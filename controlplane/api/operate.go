@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os/user"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Operator is what the server asks to change. What it returns of type *Problem
+// is the answer; any other error is one of the daemon's own.
+type Operator interface {
+	Drain(r DrainRequest, by string) (Override, error)
+	Undrain(r UndrainRequest, by string) (Override, error)
+}
+
+// Daemon is what the socket gives access to.
+type Daemon interface {
+	Source
+	Operator
+}
+
+// operated answers the questions and takes the wishes.
+func operated(daemon Daemon) http.Handler {
+	mux := questions(daemon)
+	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
+		var wish DrainRequest
+		if err := decode(w, r, &wish); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		taken, err := daemon.Drain(wish, asker(r, wish.By))
+		conclude(w, taken, err)
+	})
+	mux.HandleFunc("POST /v1/undrain", func(w http.ResponseWriter, r *http.Request) {
+		var wish UndrainRequest
+		if err := decode(w, r, &wish); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		ended, err := daemon.Undrain(wish, asker(r, wish.By))
+		conclude(w, ended, err)
+	})
+	return mux
+}
+
+const maxRequestBytes = 64 << 10
+
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}
+
+func conclude(w http.ResponseWriter, done Override, err error) {
+	var problem *Problem
+	switch {
+	case errors.As(err, &problem):
+		answer(w, problem.Status, "application/problem+json", problem)
+	case err != nil:
+		refuse(w, http.StatusInternalServerError, err.Error())
+	default:
+		answer(w, http.StatusOK, "application/json", done)
+	}
+}
+
+// peerKey is the context's key for the user on the other end of the socket.
+type peerKey struct{}
+
+// withPeer asks the kernel who is on the other end.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, peer(conn))
+}
+
+func peer(conn net.Conn) string {
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return "somebody"
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return "somebody"
+	}
+	name := "somebody"
+	// An error would be of a socket that is closed; its request is over, too.
+	_ = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			name = userName(strconv.Itoa(int(cred.Uid)))
+		}
+	})
+	return name
+}
+
+func userName(uid string) string {
+	if known, err := user.LookupId(uid); err == nil {
+		return known.Username
+	}
+	return "uid " + uid
+}
+
+// asker is the peer, with the one it says that it asks for.
+func asker(r *http.Request, saysFor string) string {
+	name, _ := r.Context().Value(peerKey{}).(string)
+	if saysFor != "" && saysFor != name {
+		return saysFor + " as " + name
+	}
+	return name
+}

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/user"
+	"strings"
+	"testing"
+)
+
+func TestADrainIsOfTheUserOnTheOtherEnd(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := NewClient(serve(t))
+	taken, err := client.Drain(t.Context(), DrainRequest{Service: "web", Address: "10.20.0.12", Reason: "new kernel"})
+	if err != nil || taken.By != me.Username || taken.Reason != "new kernel" {
+		t.Errorf("got %+v, %v", taken, err)
+	}
+	taken, err = client.Drain(t.Context(), DrainRequest{Service: "web", Address: "10.20.0.12", By: "ada"})
+	if err != nil || taken.By != "ada as "+me.Username {
+		t.Errorf("for another: got %+v, %v", taken, err)
+	}
+}
+
+func TestAWishThatCannotBeIsAProblemDocument(t *testing.T) {
+	client := NewClient(serve(t))
+	drain := func(service string) error {
+		_, err := client.Drain(t.Context(), DrainRequest{Service: service})
+		return err
+	}
+	undrain := func() error {
+		_, err := client.Undrain(t.Context(), UndrainRequest{Address: "10.20.0.12"})
+		return err
+	}
+	for _, row := range []struct {
+		promise string
+		err     error
+		status  int
+		detail  string
+	}{
+		{"what is not there", drain("wbe"), http.StatusNotFound, "there is no service wbe"},
+		{"what cannot be taken back", undrain(), http.StatusConflict, "no operator drains 10.20.0.12"},
+		{"what the daemon could not keep", drain("full"), http.StatusInternalServerError, "the disk is full"},
+	} {
+		var problem *Problem
+		if !errors.As(row.err, &problem) || problem.Status != row.status || problem.Detail != row.detail {
+			t.Errorf("%s: got %v", row.promise, row.err)
+		}
+	}
+}
+
+func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
+	socket := serve(t)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	for _, body := range []string{"", "{", `{"service": 7}`, `{"servcie": "web"}`, `{"reason": "` + strings.Repeat("x", maxRequestBytes) + `"}`} {
+		for _, path := range []string{"/v1/drain", "/v1/undrain"} {
+			answer, err := client.Post("http://pointsman"+path, "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusBadRequest || kind != "application/problem+json" {
+				t.Errorf("%.40q is answered with %s, %s", body, answer.Status, kind)
+			}
+		}
+	}
+}
+
+func TestQuestionsAloneChangeNothing(t *testing.T) {
+	for _, path := range []string{"/v1/drain", "/v1/undrain"} {
+		recorder := httptest.NewRecorder()
+		body := strings.NewReader(`{"service": "web", "address": "10.20.0.12", "ttl": "1h"}`)
+		Handler(fixed{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, body))
+		if recorder.Code != http.StatusNotFound {
+			t.Errorf("POST %s is answered with %d where nobody may write", path, recorder.Code)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package desired
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// Override is what an operator wants of one backend, whatever its source says.
+type Override struct {
+	Service string
+	Backend dataplane.ID
+	Kind    OverrideKind
+	Reason  string // for people; may be ""
+	By      string // who
+	Since   time.Time
+	Until   time.Time // from then on it does not count
+}
+
+// OverrideKind is what an override asks for.
+type OverrideKind string
+
+// Drain asks for no new flows.
+const Drain OverrideKind = "drain"
+
+// Draining is since when a backend shall take no new flows, and for how long it
+// keeps those it has. It begins with the first wish, of whomever, and outlives
+// an illness, so that a flapping backend is cut no later than a well one.
+type Draining struct {
+	Since time.Time
+	Cut   time.Time // when what is left is cut
+	By    string    // the operator; "" where its source drains it
+	Until time.Time // when the operator's wish ends; zero where there is none
+}
+
+// override is the operator's wish that counts for a backend.
+func (in Input) override(service string, id dataplane.ID) (Override, bool) {
+	for _, o := range in.Overrides {
+		if o.Service == service && o.Backend == id && o.Kind == Drain && in.Now.Before(o.Until) {
+			return o, true
+		}
+	}
+	return Override{}, false
+}
+
+// heed notes whether anyone wants the backend drained, and says why.
+func (b *backend) heed(in Input, s Service, before BackendReport) (why string) {
+	wish, overridden := in.override(s.Name, b.Key)
+	switch {
+	case overridden:
+		why = "drained by " + wish.By
+		if wish.Reason != "" {
+			why += ": " + wish.Reason
+		}
+		b.Draining = &Draining{Since: wish.Since, By: wish.By, Until: wish.Until}
+	case b.facts.Status == Maintenance, b.full == 0:
+		why = drainReason(b.facts)
+		b.Draining = &Draining{Since: in.Now}
+	default:
+		return ""
+	}
+	if before.Draining != nil {
+		b.Draining.Since = before.Draining.Since
+	}
+	b.Draining.Cut = b.Draining.Since.Add(s.DrainTimeout)
+	b.worth = 0
+	return why
+}
+
+func drainReason(facts Instance) string {
+	switch facts.Status {
+	case Maintenance:
+		return consulSays(facts)
+	case Warned:
+		return "weight 0 while " + consulSays(facts)
+	}
+	return "weight 0"
+}
+
+// drain takes a backend's new flows, and in the end all.
+func (b *backend) drain(in Input, s Service, why string) {
+	b.State, b.Reason = BackendDrain, why
+	if !in.Now.Before(b.Draining.Cut) {
+		b.State = BackendDrained
+		b.Reason = fmt.Sprintf("%s; its flows were cut after %s", why, s.DrainTimeout)
+	}
+}

@@ -1,0 +1,97 @@
+package controlplane
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/api"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// flows plays what has to do with flows: the operator who drains, and the
+// program that notes and remembers.
+func (s *stage) flows(verb string, words []string, text string) {
+	var err error
+	switch verb {
+	case "drain":
+		_, err = s.daemon.Drain(api.DrainRequest{Service: words[0], Address: words[1], TTL: words[2], Reason: text}, "ada")
+	case "undrain":
+		_, err = s.daemon.Undrain(api.UndrainRequest{Service: words[0], Address: words[1]}, "ada")
+	case "dropped":
+		n := uint64(0)
+		fmt.Sscan(words[1], &n)
+		var counters dataplane.Counters
+		counters, err = s.plane.Counters()
+		counters.Outcomes[words[0]] += n
+		s.plane.SetCounters(counters)
+	case "packets":
+		s.plane.Change(func(tables *dataplane.Tables) { noteSeconds(tables, words[0], s.daemon.second()) })
+	case "remember":
+		seconds, n := uint32(0), 0
+		fmt.Sscan(words[1]+" "+words[2], &seconds, &n)
+		s.plane.Change(func(tables *dataplane.Tables) { remember(tables, words[0], s.daemon.second()+seconds, n) })
+	}
+	if err != nil {
+		fmt.Fprintf(&s.log, "refused: %v\n", err)
+	}
+}
+
+// noteSeconds does what the program does when a packet goes elsewhere than to
+// the owner of its slot.
+func noteSeconds(tables *dataplane.Tables, vip string, second uint32) {
+	for at, entry := range tables.VIPs {
+		if at.String() != vip {
+			continue
+		}
+		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
+			if c := tables.Conditions.At(slot, at.Protocol); c.Phase == dataplane.Moving {
+				c.Second = second
+				tables.Conditions.Put(slot, at.Protocol, c)
+			}
+		}
+	}
+}
+
+func remember(tables *dataplane.Tables, backend string, expires uint32, n int) {
+	for index, entry := range tables.Backends {
+		if entry.ID.String() != backend || entry.Dead {
+			continue
+		}
+		for place := range tables.Flows {
+			flow := uint64(dataplane.MakeFlow(uint64(place), index, false, expires))
+			if n > 0 && atomic.CompareAndSwapUint64(&tables.Flows[place], 0, flow) {
+				n--
+			}
+		}
+	}
+}
+
+// leftOf is what a backend has beside its slots.
+func leftOf(b api.Backend) string {
+	text := ""
+	if b.FallbackSlots > 0 {
+		text += fmt.Sprintf(", fallback of %d", b.FallbackSlots)
+	}
+	if b.RememberedFlows > 0 {
+		text += fmt.Sprintf(", %d flows", b.RememberedFlows)
+	}
+	if b.Drain != nil {
+		text += fmt.Sprintf(", cut in %s", time.Until(b.Drain.CutAt))
+		if b.Drain.Empty {
+			text += ", empty"
+		}
+	}
+	return text
+}
+
+func unsettledSlots(s api.ServiceBackends) string {
+	var b strings.Builder
+	for _, protocol := range []string{"tcp", "udp"} {
+		if p := s.Phases[protocol]; p.Moving+p.Learning+p.Settling > 0 {
+			fmt.Fprintf(&b, "  %s slots: %d settled, %d moving, %d learning, %d settling\n", protocol, p.Settled, p.Moving, p.Learning, p.Settling)
+		}
+	}
+	return b.String()
+}
