@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test bench lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels bench lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,19 @@ lab: build host ## leave the demo's lab up and say what to type next
 
 test: host ## all tests, those that need root included
 	$(GO) test -json -timeout 20m ./... | $(GO) run ./test/report -strict
+
+KERNELS ?= 6.1 6.12
+PACKETS := ^TestPrivileged(EveryFlow|WhatIsNot|APacketForAVIP|AFrameCut|TheHash|TheKernelHolds|ARestart|Attach|DetachLeaves)
+
+test-kernels: build ## packets, restarts and the kernel's own tunnels inside Debian's kernels, emulated (KERNELS="6.1 6.12")
+	@command -v qemu-system-x86_64 >/dev/null || { echo "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"; exit 1; }
+	$(GO) build -o bin/vm ./test/vm
+	bin/vm fetch $(KERNELS)
+	@for kernel in $(KERNELS); do echo "== Linux $$kernel"; \
+	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -short -timeout 15m -run '$(PACKETS)' \
+	    -exec "$$PWD/bin/vm run -kernel $$kernel" ./dataplane/kernel; \
+	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
+	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh)" ./test/devices; done
 
 bench: host ## the program and the tables, timed; judge packets by their ratio to Empty
 	$(GO) test -run '^$$' -bench Privileged -benchtime 10x ./dataplane/kernel
