@@ -185,7 +185,10 @@ func (p *promises) begin(wish []service, second uint32) {
 		if vip.Protocol == dataplane.UDP {
 			idle = s.IdleUDP
 		}
-		if entry.AffinityClient != s.AffinityClient || entry.SlotCount != s.Slots ||
+		// Whoever remembered every flow knows of some that are elsewhere than at
+		// the owner of their settled slot, from changes long ago.
+		forgets := entry.TrackAlways && s.Tracking != dataplane.TrackAlways
+		if forgets || entry.AffinityClient != s.AffinityClient || entry.SlotCount != s.Slots ||
 			idle < entry.IdleSeconds || len(s.VIPs) < len(s.vips) {
 			p.doubt(s.Name, second)
 		}

@@ -48,7 +48,7 @@ func TestPrivilegedLoadCountsAnswersByBackendAndFailures(t *testing.T) {
 	l := newLab(t)
 	b := l.Backends[0]
 	for _, kind := range []Kind{HTTP, TCP, UDP} {
-		load := Load{From: l.Client, Kind: kind, To: port(b, kind), Requests: 50, Workers: 4, Timeout: 200 * time.Millisecond}
+		load := Load{From: l.Client, Kind: kind, To: port(b, kind), Requests: 50, Workers: 4, Timeout: 2 * time.Second}
 		answers := load.Run(t.Context())
 		if answers.Counts()[b.Name] != 50 || !slices.Equal(answers.Backends(), []string{b.Name}) {
 			t.Errorf("%s: %v, failed %v", kind, answers.Counts(), answers.Failed())
