@@ -25,18 +25,25 @@ func TestPrivilegedDecapServesAndLeavesNoTrace(t *testing.T) {
 			if !strings.Contains(report, fmt.Sprintf(`"mode": %q`, attached)) {
 				t.Errorf("not attached as %s: %s", attached, report)
 			}
+			// What the kernel cannot do, the command has to say.
+			oneFamily := strings.Contains(report, "before Linux 6.3, tc cannot")
+			least := uint64(0)
 			for _, vip := range []netip.Addr{roadVIP4, roadVIP6} {
 				road.serve(t, vip)
 				for _, outer6 := range []bool{false, true} {
+					if oneFamily && outer6 != vip.Is6() {
+						continue
+					}
 					road.outer6.Store(outer6)
 					for _, network := range []string{"udp", "tcp"} {
 						if err := road.ask(network, vip); err != nil {
 							t.Errorf("%s to %s, in a tunnel of IPv6: %v: %v", network, vip, outer6, err)
 						}
 					}
+					least += 1 + 4
 				}
 			}
-			if n := road.counters(t)["DECAPSULATE"]; n < 4*(1+4) {
+			if n := road.counters(t)["DECAPSULATE"]; n < least {
 				t.Errorf("only %d packets were counted as decapsulated", n)
 			}
 			road.run(t, "--off")

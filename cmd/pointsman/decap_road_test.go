@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -85,8 +86,31 @@ func (r *tunnelRoad) layCable() error {
 	})
 	return errors.Join(err,
 		quietHost(), up("lo"), up("eth0", "10.0.0.2/24", "fd00::2/64"),
-		route("0.0.0.0/0", "eth0", "10.0.0.1"), route("::/0", "eth0", "fd00::1"),
+		route("0.0.0.0/0", "eth0", "10.0.0.1"), route("::/0", "eth0", "fd00::1"), awaitCarrier("eth0"),
 	)
+}
+
+// awaitCarrier waits for what the kernel does in its own time once a cable is
+// laid: it notes the carrier, and gives the interface a link-local address.
+func awaitCarrier(name string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		local := slices.ContainsFunc(addresses, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
+		if local && link.Attrs().Flags&net.FlagRunning != 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s has no carrier, or no link-local address: %v, %v", name, link.Attrs().Flags, addresses)
+		}
+	}
 }
 
 // quietHost makes what is sent and accepted not depend on the machine's settings.
@@ -230,7 +254,8 @@ func (r *tunnelRoad) snapshot(t *testing.T) string {
 			lines = append(lines, fmt.Sprintf("qdisc %s on %s", qdisc.Type(), link.Attrs().Name))
 		}
 		for _, address := range addresses {
-			lines = append(lines, fmt.Sprintf("address %s scope %d flags %x on %s", address.IPNet, address.Scope, address.Flags, link.Attrs().Name))
+			flags := address.Flags &^ unix.IFA_F_TENTATIVE // which passes by itself after a second
+			lines = append(lines, fmt.Sprintf("address %s scope %d flags %x on %s", address.IPNet, address.Scope, flags, link.Attrs().Name))
 		}
 	}
 	slices.Sort(lines)

@@ -60,12 +60,16 @@ func TestPrivilegedTheProgramChoosesAsTheModelDoes(t *testing.T) {
 	}
 	t.Logf("repeat with SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
+	histories := 800
+	if testing.Short() {
+		histories = 50
+	}
 	for _, flows := range flowTables {
 		t.Run(fmt.Sprintf("with room for %d flows", flows), func(t *testing.T) {
 			var sum fake.Seen
 			var refused uint64
 			both := newTwins(t, dir, flows)
-			for range 800 {
+			for range histories {
 				dice := make([]byte, 200+random.IntN(1500))
 				for i := range dice {
 					dice[i] = byte(random.Uint32())
