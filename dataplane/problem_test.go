@@ -28,6 +28,7 @@ func TestAServiceWithAProblemStaysAsItIsAndHoldsUpNobody(t *testing.T) {
 		{"a backend twice", service("web", 0, 1, 0, 1), "backend 10.0.0.1 is there twice"},
 		{"a backend without an address", with(web, func(s *Service) { s.Backends[0].Addr = netip.Addr{} }), "has no plain address"},
 		{"a backend without an interface", with(web, func(s *Service) { s.Backends[0].Hop.Interface = 0 }), "has no egress interface"},
+		{"a backend with an inner tag alone", with(web, func(s *Service) { s.Backends[0].Hop.VLAN = [2]uint16{1: 200} }), "an inner VLAN tag and no outer one"},
 		{"a backend of too much weight", with(web, func(s *Service) { s.Backends[0].Weight = 257 }), "has weight 257"},
 		{"a backend forwarded to in no known way", with(web, func(s *Service) { s.Backends[0].Forward = 0 }), "cannot be forwarded to"},
 		{"a tunnel without a source", with(web, func(s *Service) { s.Backends[0].Hop.Source = netip.Addr{} }), "no outer source"},

@@ -139,11 +139,20 @@ func (id ID) String() string {
 }
 
 // Hop is the way to a backend: the egress interface, both MACs of the frame,
-// the source address for an outer header, and the MTU of the path in bytes of IP.
+// its VLAN tags, the source address for an outer header, and the MTU of the path
+// in bytes of IP.
 type Hop struct {
-	Interface  uint32 // ifindex
+	Interface  uint32 // ifindex; of the device below where the route leads to a VLAN
 	EgressMAC  [6]byte
 	NextHopMAC [6]byte
-	Source     netip.Addr
-	MTU        uint16
+	// VLAN are the tags that the frame leaves with: the outer or only one, and the
+	// inner one; 0 is none. Each is a TCI (IEEE 802.1Q, 9.6) whose bit DEI, which
+	// is never sent, is ServiceTag.
+	VLAN   [2]uint16
+	Source netip.Addr
+	MTU    uint16
 }
+
+// ServiceTag in a tag of Hop.VLAN says that its type is 0x88a8 (802.1ad) and not
+// 0x8100 (802.1Q).
+const ServiceTag uint16 = 0x1000

@@ -78,6 +78,8 @@ func (b *Backend) invalid() string {
 		return fmt.Sprintf("cannot be forwarded to by %s", b.Forward)
 	case b.Hop.Interface == 0:
 		return "has no egress interface"
+	case b.Hop.VLAN[0] == 0 && b.Hop.VLAN[1] != 0:
+		return "has an inner VLAN tag and no outer one"
 	case b.Hop.Source.IsValid() && !plain(b.Hop.Source):
 		return "has an outer source that is not a plain address"
 	case b.Forward == IPIP && (!b.Hop.Source.IsValid() || b.Hop.Source.Is4() != b.Addr.Is4()):

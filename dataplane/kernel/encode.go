@@ -99,6 +99,9 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	if hop.Interface == 0 {
 		return lbBackend{}, fmt.Errorf("backend %s has no egress interface", entry.ID)
 	}
+	if hop.VLAN != [2]uint16{} {
+		return lbBackend{}, fmt.Errorf("backend %s is in a VLAN, and the program writes no tags", entry.ID)
+	}
 	encoded := lbBackend{
 		NextHopMac:  hop.NextHopMAC,
 		EgressMac:   hop.EgressMAC,
