@@ -27,12 +27,12 @@ enum outcome {
 	DROP_NO_EGRESS,		/* the backend's interface is not in the egress map */
 };
 
-/* How a packet travels from the balancer to a backend. */
+/* How a packet travels from the balancer to a backend. One byte, or a backend would not fit its cache line. */
 enum forward {
 	FORWARD_UNSET,
 	FORWARD_IPIP,		/* RFC 2003, RFC 4213, RFC 2473: IP in IP, any mix of families */
 	FORWARD_L2,		/* a new destination MAC and nothing else */
-};
+} __attribute__((packed));
 
 /* An address of either family in 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
 struct address {
@@ -143,9 +143,9 @@ struct backend {
 	struct address destination;	/* the backend */
 	__u16 mtu;			/* of the egress path, bytes of IP */
 	__u16 outer_checksum;		/* one's complement sum of the outer IPv4 header without TOS, length and protocol */
+	__u16 vlan[2];			/* the outer or only tag of the frame, and the inner one: TCI, DEI for the type; 0 is none */
 	enum forward forward;
 	__u8 outer_v6;			/* 1 where destination is an IPv6 address */
-	__u8 zero;
 	__be16 port;			/* the control plane's: what this entry is */
 	__u32 service;			/* the control plane's: whose this entry is */
 };

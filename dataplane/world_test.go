@@ -70,7 +70,7 @@ func backendNumber(i int) Backend {
 		b.Addr, b.Hop.Source = netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", i)), netip.MustParseAddr("2001:db8:1::ff")
 	}
 	if i%5 == 4 {
-		b.Port = 8080
+		b.Port, b.Hop.VLAN = 8080, [2]uint16{100, uint16(i)}
 	}
 	return b
 }

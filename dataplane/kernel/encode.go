@@ -108,6 +108,7 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 		Ifindex:     hop.Interface,
 		Destination: encodeAddress(entry.Addr),
 		Mtu:         hop.MTU,
+		Vlan:        hop.VLAN,
 		Forward:     lbForward(entry.Forward),
 		OuterV6:     one(entry.OuterFamilyV6()),
 		Port:        encodePort(entry.Port),
@@ -139,6 +140,7 @@ func decodeBackend(encoded lbBackend) dataplane.BackendEntry {
 			EgressMAC:  encoded.EgressMac,
 			NextHopMAC: encoded.NextHopMac,
 			MTU:        encoded.Mtu,
+			VLAN:       encoded.Vlan,
 		},
 	}
 	if encoded.Source != (lbAddress{}) {

@@ -27,9 +27,9 @@ type lbBackend struct {
 	Destination   lbAddress
 	Mtu           uint16
 	OuterChecksum uint16
+	Vlan          [2]uint16
 	Forward       lbForward
 	OuterV6       uint8
-	Zero          uint8
 	Port          uint16
 	Service       uint32
 }
@@ -69,7 +69,7 @@ const (
 	lbFlowEventFLOW_REFUSED  lbFlowEvent = 2
 )
 
-type lbForward uint32
+type lbForward uint8
 
 const (
 	lbForwardFORWARD_UNSET lbForward = 0
