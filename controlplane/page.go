@@ -142,6 +142,8 @@ func (p *page) judge(s desired.ServiceReport) (desired.ServiceState, string) {
 	return s.State, s.Reason
 }
 
+// nextHop is the device that sends to a backend, the VLANs and the MAC: "eth0
+// vlan 100 02:00:00:00:00:09".
 func nextHop(h dataplane.Hop) string {
 	if h.Interface == 0 {
 		return ""
@@ -149,6 +151,12 @@ func nextHop(h dataplane.Hop) string {
 	name := fmt.Sprint(h.Interface)
 	if device, err := net.InterfaceByIndex(int(h.Interface)); err == nil {
 		name = device.Name
+	}
+	if outer := h.VLAN[0] &^ dataplane.ServiceTag; outer != 0 {
+		name += fmt.Sprint(" vlan ", outer)
+	}
+	if inner := h.VLAN[1] &^ dataplane.ServiceTag; inner != 0 {
+		name += fmt.Sprint(".", inner)
 	}
 	return name + " " + net.HardwareAddr(h.NextHopMAC[:]).String()
 }

@@ -106,7 +106,7 @@ func (d *daemon) follow() {
 		}
 	}
 	d.prober.Set(probes)
-	d.hops.Set(addresses(d.candidates))
+	d.hops.Set(addresses(d.candidates), d.loaded.file.Interfaces)
 }
 
 // facts are what is known without asking the prober and the next hops.

@@ -39,7 +39,7 @@ type prober interface {
 
 // hops is what the loop asks of package nexthop.
 type hops interface {
-	Set([]netip.Addr)
+	Set(addrs []netip.Addr, ingress []string)
 	Lookup(netip.Addr) (nexthop.Resolution, bool)
 }
 

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/pointsman/pointsman/controlplane/config"
@@ -150,14 +151,26 @@ func verdict(v health.Verdict) desired.Verdict {
 }
 
 func hop(r nexthop.Resolution) desired.Hop {
+	if r.VLAN != [2]nexthop.Tag{} && r.Problem == "" {
+		r.Problem = fmt.Sprintf("is in the VLAN of %s, and the program writes no tags", r.Interface)
+	}
 	return desired.Hop{
 		Hop: dataplane.Hop{
 			Interface: r.Index, EgressMAC: r.EgressMAC, NextHopMAC: r.NextHopMAC, Source: r.Source,
-			MTU: uint16(min(max(r.MTU, 0), 65535)), // an IP packet is no longer than that
+			VLAN: [2]uint16{tag(r.VLAN[0]), tag(r.VLAN[1])},
+			MTU:  uint16(min(max(r.MTU, 0), 65535)), // an IP packet is no longer than that
 		},
 		Gateway: r.Gateway,
 		Problem: r.Problem,
 	}
+}
+
+// tag is a TCI of priority 0.
+func tag(t nexthop.Tag) uint16 {
+	if t.Service {
+		return t.ID | dataplane.ServiceTag
+	}
+	return t.ID
 }
 
 func sizes(file *config.File, secret uint64) Sizes {

@@ -126,7 +126,7 @@ func inBubble(t *testing.T, body func(*rig)) {
 			r.log = append(r.log, news{time.Since(r.start), addr, found})
 		}})
 		r.open = func() (kernel, error) { return r.fakeKernel, nil }
-		r.Set([]netip.Addr{web4})
+		r.Set([]netip.Addr{web4}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()

@@ -115,11 +115,24 @@ func (k *netlinkKernel) set(h hop, extended int) error {
 
 func asLink(l netlink.Link) Link {
 	a := l.Attrs()
-	return Link{
+	link := Link{
 		Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, MTU: a.MTU,
 		Up:      a.RawFlags&unix.IFF_UP != 0,
 		Carrier: a.RawFlags&unix.IFF_RUNNING != 0,
+		Parent:  a.ParentIndex,
+		Abroad:  a.NetNsID >= 0,
 	}
+	switch l := l.(type) {
+	case *netlink.Device: // without a kind
+	case *netlink.Vlan:
+		link.Kind = l.Type()
+		link.Tag = Tag{ID: uint16(l.VlanId), Service: l.VlanProtocol == netlink.VLAN_PROTOCOL_8021AD}
+	case *netlink.Bond:
+		link.Kind, link.BondMode = l.Type(), l.Mode.String()
+	default:
+		link.Kind = l.Type()
+	}
+	return link
 }
 
 func asNeighbour(n netlink.Neigh) Neighbour {

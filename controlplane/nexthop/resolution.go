@@ -12,14 +12,15 @@ import (
 // Resolution is the way to one address, or why there is none; with a Problem
 // the other fields hold what is known nevertheless. It can be compared with ==.
 type Resolution struct {
-	Interface  string // the egress interface
-	Index      uint32 // its ifindex
+	Interface  string // that the route leads to
+	Index      uint32 // the ifindex of the device that sends: where Interface is a VLAN, the one below it
 	EgressMAC  [6]byte
 	NextHopMAC [6]byte
-	Source     netip.Addr // of the address's family; what the host itself would send from
-	MTU        int        // of the route where it has one, else of the interface; bytes of IP
-	Gateway    netip.Addr // invalid where the address is on the segment itself
-	Problem    string     // "" where the way can be used; else a sentence that says what to do
+	VLAN       [mostTags]Tag // the outer or only one, and the inner
+	Source     netip.Addr    // of the address's family; what the host itself would send from
+	MTU        int           // of the route where it has one, else what the interfaces take; bytes of IP
+	Gateway    netip.Addr    // invalid where the address is on the segment itself
+	Problem    string        // "" where the way can be used; else a sentence that says what to do
 }
 
 // Link is a network interface.
@@ -30,6 +31,12 @@ type Link struct {
 	MTU     int
 	Up      bool // an administrator wants it up
 	Carrier bool // and it is able to send
+
+	Kind     string // as ip link calls it: "vlan", "bond"; "" where it is a network card's
+	Parent   int    // the ifindex of the one below, which may be itself; 0 where there is none
+	Abroad   bool   // the one below is in another network namespace
+	Tag      Tag    // of a VLAN
+	BondMode string // of a bond
 }
 
 // Neighbour is an entry of the kernel's ARP or ND table.
@@ -102,6 +109,8 @@ type answer struct {
 type world struct {
 	links      map[int]Link
 	neighbours map[hop]Neighbour
+	// onlyIngress is the one interface where packets arrive, "" where there are several.
+	onlyIngress string
 }
 
 // resolve finds the way to addr along a route. before is the last known
@@ -109,10 +118,7 @@ type world struct {
 func (w world) resolve(addr netip.Addr, route Route, before Resolution) answer {
 	switch route.Kind {
 	case NoRoute:
-		if link, known := w.links[int(before.Index)]; known && !link.Up {
-			return problem("interface %s is down, and the route to %s with it: ip link set %s up", link.Name, addr, link.Name).on(link)
-		}
-		return problem("no route to %s: add one, or a default route", addr)
+		return w.noRoute(addr, before)
 	case Local:
 		return problem("the route to %s goes via lo: the address is this host's own", addr)
 	case Refused:
@@ -121,21 +127,25 @@ func (w world) resolve(addr netip.Addr, route Route, before Resolution) answer {
 		return problem("%s is a multicast, broadcast or anycast address, not a backend's", addr)
 	}
 	link, known := w.links[route.Interface]
-	if trouble := objection(link, known, route.Interface); trouble != "" {
-		return problem("%s", trouble).on(link)
+	if !known {
+		return problem("the route leads to interface number %d, which is gone", route.Interface)
+	}
+	frame, trouble := w.below(link)
+	if trouble != "" {
+		return problem("%s", trouble).on(link.Name, uint32(frame.from.Index))
 	}
 	if trouble := objectionToSource(addr, route, link); trouble != "" {
-		return problem("%s", trouble).on(link)
+		return problem("%s", trouble).on(link.Name, uint32(frame.from.Index))
 	}
 	next, role := addr, "neighbour"
 	if route.Gateway.IsValid() {
 		next, role = route.Gateway, "gateway"
 	}
 	way := Resolution{
-		Interface: link.Name, Index: uint32(link.Index), EgressMAC: [6]byte(link.MAC),
-		Source: route.Source, MTU: link.MTU, Gateway: route.Gateway,
+		Interface: link.Name, Index: uint32(frame.from.Index), EgressMAC: [6]byte(link.MAC), VLAN: frame.vlan,
+		Source: route.Source, MTU: frame.mtu, Gateway: route.Gateway,
 	}
-	if 0 < route.MTU && route.MTU < link.MTU {
+	if 0 < route.MTU && route.MTU < frame.mtu {
 		way.MTU = route.MTU
 	}
 	asked := hop{link.Index, next}
@@ -148,18 +158,27 @@ func (w world) resolve(addr netip.Addr, route Route, before Resolution) answer {
 	return answer{Resolution: way, hop: asked}
 }
 
-func objection(link Link, known bool, index int) string {
-	switch {
-	case !known:
-		return fmt.Sprintf("the route leads to interface number %d, which is gone", index)
-	case !link.Up:
-		return fmt.Sprintf("interface %s is down: ip link set %s up", link.Name, link.Name)
-	case !link.Carrier:
-		return fmt.Sprintf("interface %s has no carrier: check its cable and the other end", link.Name)
-	case len(link.MAC) != 6 || [6]byte(link.MAC) == [6]byte{}:
-		return fmt.Sprintf("interface %s has no MAC address: backends are reached over Ethernet only", link.Name)
+// noRoute says whether the route has gone with an interface: with the device
+// that sends, whose VLANs go down and come up with it, or with a VLAN alone.
+func (w world) noRoute(addr netip.Addr, before Resolution) answer {
+	down := w.links[int(before.Index)]
+	if down.Up || down.Index == 0 {
+		down = w.named(before.Interface)
 	}
-	return ""
+	if down.Up || down.Index == 0 {
+		return problem("no route to %s: add one, or a default route", addr)
+	}
+	return problem("interface %s is down, and the route to %s with it: ip link set %s up", down.Name, addr, down.Name).
+		on(before.Interface, before.Index)
+}
+
+func (w world) named(name string) Link {
+	for _, link := range w.links {
+		if link.Name == name {
+			return link
+		}
+	}
+	return Link{}
 }
 
 // objectionToSource says what is wrong with the address that packets for addr
@@ -184,9 +203,9 @@ func problem(format string, args ...any) answer {
 	return answer{Resolution: Resolution{Problem: fmt.Sprintf(format, args...)}}
 }
 
-// on says which interface a problem is about.
-func (a answer) on(link Link) answer {
-	a.Resolution.Interface, a.Index = link.Name, uint32(link.Index)
+// on says which interface a problem is about, and which device sends for it.
+func (a answer) on(name string, from uint32) answer {
+	a.Resolution.Interface, a.Index = name, from
 	return a
 }
 

@@ -20,7 +20,7 @@ var (
 
 // theWorld has eth0 and whoever is given behind it.
 func theWorld(link Link, neighbours ...Neighbour) world {
-	w := world{map[int]Link{link.Index: link}, map[hop]Neighbour{}}
+	w := world{links: map[int]Link{link.Index: link}, neighbours: map[hop]Neighbour{}}
 	for _, n := range neighbours {
 		w.neighbours[n.hop] = n
 	}

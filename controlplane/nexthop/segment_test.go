@@ -153,7 +153,7 @@ func (s *station) watch(t *testing.T, addrs ...string) *watching {
 	for _, addr := range addrs {
 		parsed = append(parsed, netip.MustParseAddr(addr))
 	}
-	w.Set(parsed)
+	w.Set(parsed, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

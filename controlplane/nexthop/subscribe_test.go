@@ -66,7 +66,7 @@ func BenchmarkOrdinaryEvents(b *testing.B) {
 		known.Managed = true
 		w.neighbours[known.hop] = known
 	}
-	w.want(addrs, nil)
+	w.want(addrs, nil, nil)
 	w.settle(time.Now())
 	ordinary := []event{
 		neighbourEvent{Neighbour: w.neighbours[hop{2, netip.MustParseAddr("10.20.0.1")}]}, // a backend's MAC is confirmed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,9 +46,10 @@ type Watcher struct {
 	log     *slog.Logger
 	poke    chan struct{} // Set → Run
 
-	mu     sync.Mutex
-	wanted map[netip.Addr]bool
-	told   map[netip.Addr]Resolution
+	mu      sync.Mutex
+	wanted  map[netip.Addr]bool
+	ingress []string
+	told    map[netip.Addr]Resolution
 }
 
 // kernel is what a Watcher asks of the host's network stack.
@@ -83,15 +85,15 @@ func New(o Options) *Watcher {
 	}
 }
 
-// Set says which addresses to resolve. Those that were there before keep their
-// resolution.
-func (w *Watcher) Set(addrs []netip.Addr) {
+// Set says which addresses to resolve, and by which interfaces packets for them
+// arrive. Addresses that were there before keep their resolution.
+func (w *Watcher) Set(addrs []netip.Addr, ingress []string) {
 	wanted := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
 		wanted[addr.Unmap()] = true
 	}
 	w.mu.Lock()
-	w.wanted = wanted
+	w.wanted, w.ingress = wanted, slices.Clone(ingress)
 	w.mu.Unlock()
 	select {
 	case w.poke <- struct{}{}:
@@ -182,7 +184,7 @@ func (w *Watcher) follow(ctx context.Context, ways *ways) error {
 func (w *Watcher) adopt(ways *ways) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ways.want(w.wanted, w.told)
+	ways.want(w.wanted, w.ingress, w.told)
 }
 
 func (w *Watcher) tell(news []told) {

@@ -223,12 +223,12 @@ func TestSetDropsAndKeepsAddresses(t *testing.T) {
 		r.host().Lock()
 		r.routes[other] = r.routes[web4]
 		r.host().Unlock()
-		r.Set([]netip.Addr{web4, other})
+		r.Set([]netip.Addr{web4, other}, nil)
 		r.pass(0)
 		wantSilence(t, r.heard())
 		r.happen(becomes(other, Answered))
 		wantNews(t, r.heard(), 0, "")
-		r.Set([]netip.Addr{other})
+		r.Set([]netip.Addr{other}, nil)
 		r.pass(0)
 		if _, known := r.Lookup(web4); known || !slices.Equal(r.released, []hop{webHop}) {
 			t.Errorf("an address that was dropped is known=%v, released %v", known, r.released)
@@ -243,7 +243,7 @@ func TestFixedNeighbourIsNeitherAskedNorReleased(t *testing.T) {
 		r.happen(becomes(web4, Fixed))
 		asked := len(r.asked[webHop])
 		r.pass(time.Hour)
-		r.Set(nil)
+		r.Set(nil, nil)
 		r.pass(0)
 		if len(r.asked[webHop]) != asked || len(r.released) != 0 {
 			t.Errorf("asked %d times more, released %v", len(r.asked[webHop])-asked, r.released)

@@ -62,7 +62,7 @@ func (w *ways) list() error {
 	if err != nil {
 		return err
 	}
-	w.world = world{map[int]Link{}, map[hop]Neighbour{}}
+	w.links, w.neighbours = map[int]Link{}, map[hop]Neighbour{}
 	for _, l := range links {
 		w.links[l.Index] = l
 	}
@@ -74,8 +74,11 @@ func (w *ways) list() error {
 }
 
 // want takes up new addresses and drops others, also from what was told.
-func (w *ways) want(addrs map[netip.Addr]bool, said map[netip.Addr]Resolution) {
-	w.stale = true
+func (w *ways) want(addrs map[netip.Addr]bool, ingress []string, said map[netip.Addr]Resolution) {
+	w.stale, w.onlyIngress = true, ""
+	if len(ingress) == 1 {
+		w.onlyIngress = ingress[0]
+	}
 	for addr := range addrs {
 		if w.of[addr] == nil {
 			w.of[addr] = &way{}
