@@ -85,7 +85,7 @@ func (d *DataPlane) attach(name string) (dataplane.Attachment, error) {
 		return attachment, fmt.Errorf("another XDP program is attached; remove it with `ip link set dev %s xdp off`, or whatever put it there: %w", name, err)
 	}
 	if err != nil {
-		attachment.Mode, attachment.Reason = "generic", "the driver refuses native mode: "+err.Error()
+		attachment.Mode, attachment.Reason = "generic", whyGeneric(name, "the driver refuses native mode: "+err.Error())
 		attached, err = d.attachNew(device.Index, link.XDPGenericMode)
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func xdpMode(name string) (mode, reason string) {
 	if err == nil && device.Attrs().Xdp != nil && device.Attrs().Xdp.AttachMode == nl.XDP_ATTACHED_DRV {
 		return "native", ""
 	}
-	return "generic", "the driver refused native mode when the program was first attached"
+	return "generic", whyGeneric(name, "the driver refused native mode when the program was first attached")
 }
 
 // detachExcept takes the program off all interfaces but these.
