@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,13 +31,17 @@ type Options struct {
 	// Dial connects to the agent for Client; a lab's dials in the namespace.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Limit is how many connections a client's address may have; 0 is Consul's 200.
+	Limit int
+
 	ACL bool // deny by default; Client uses the management token
 	TLS bool // serve HTTPS, and so HTTP/2, beside HTTP
 	// VerifyIncoming makes HTTPS clients show a certificate.
 	VerifyIncoming bool
 }
 
-// Agent is a running agent: server, leader and client in one, in memory.
+// Agent is a running agent: server, leader and client in one, in memory, or a
+// member of a Cluster.
 type Agent struct {
 	HTTP      string // http://address:port
 	HTTPS     string // https://address:port; empty without TLS
@@ -48,6 +53,7 @@ type Agent struct {
 	Directory string // holds all of the above and is removed by Stop
 
 	options   Options
+	member    *member // of a cluster; nil is alone
 	ports     ports
 	authority authority
 	api       *api.Client
@@ -64,36 +70,48 @@ const startLimit = 60 * time.Second
 
 // Start starts an agent and returns when it leads and knows its own node.
 func Start(ctx context.Context, options Options) (*Agent, error) {
-	if options.Log == nil {
-		options.Log = func(string, ...any) {}
-	}
-	options.Address = or(options.Address, "127.0.0.1")
+	options = options.withDefaults()
 	options.Node = or(options.Node, "lab")
-	if options.Start == nil {
-		options.Start = start
-	}
-	// The ports were free when they were chosen, and may not be when they are used.
 	for attempt := 1; ; attempt++ {
 		a, err := startOnce(ctx, options)
-		if err == nil || attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
+		if err == nil || attempt == 3 || !portTaken(err) {
 			return a, err
 		}
 	}
 }
 
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	o.Address = or(o.Address, "127.0.0.1")
+	if o.Start == nil {
+		o.Start = start
+	}
+	return o
+}
+
+// portTaken tells whether another agent may be luckier: the ports were free when
+// they were chosen, and may not be when they are used.
+func portTaken(err error) bool { return strings.Contains(err.Error(), "address already in use") }
+
 func startOnce(ctx context.Context, options Options) (*Agent, error) {
-	directory, err := os.MkdirTemp(options.Parent, "consul-")
+	a, err := newAgent(options)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{Directory: directory, LogFile: filepath.Join(directory, "agent.log"), options: options}
-	if err := a.prepare(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(directory))
+	if err := errors.Join(a.choosePorts(), a.prepare()); err != nil {
+		return nil, errors.Join(err, a.Stop())
 	}
 	if err := a.Restart(ctx); err != nil {
 		return nil, errors.Join(err, a.Stop())
 	}
 	return a, nil
+}
+
+func newAgent(options Options) (*Agent, error) {
+	directory, err := os.MkdirTemp(options.Parent, "consul-")
+	return &Agent{Directory: directory, LogFile: filepath.Join(directory, "agent.log"), options: options}, err
 }
 
 func or(first, second string) string {
@@ -109,9 +127,35 @@ func (a *Agent) Client() *api.Client { return a.api }
 // Pid is the agent's process id.
 func (a *Agent) Pid() int { return a.cmd.Process.Pid }
 
-// Restart starts the agent again on the same ports, after Kill. It keeps
-// nothing in between, as an agent in memory does.
+// Restart starts the agent again on the same ports, after Kill, and waits until
+// it has a leader. One in memory has kept nothing; a member has its data.
 func (a *Agent) Restart(ctx context.Context) error {
+	if err := a.launch(); err != nil {
+		return err
+	}
+	return a.awaitReady(ctx)
+}
+
+// RestartAlone is Restart for an agent whose servers are gone: it waits only until
+// the agent takes connections.
+func (a *Agent) RestartAlone(ctx context.Context) error {
+	if err := a.launch(); err != nil {
+		return err
+	}
+	return a.await(ctx, "to listen", func(ctx context.Context) error {
+		dial := a.options.Dial
+		if dial == nil {
+			dial = new(net.Dialer).DialContext
+		}
+		conn, err := dial(ctx, "tcp", strings.TrimPrefix(a.HTTP, "http://"))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+func (a *Agent) launch() error {
 	log, err := os.OpenFile(a.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -127,42 +171,49 @@ func (a *Agent) Restart(ctx context.Context) error {
 		return fmt.Errorf("starting %s: %w", a.options.Binary, err)
 	}
 	a.ended = ended
-	if err := a.await(ctx); err != nil {
-		return fmt.Errorf("waiting for consul to lead: %w; the end of its log:\n%s", err, a.tail())
-	}
-	a.options.Log("consul %d serves at %s", a.Pid(), or(a.HTTPS, a.HTTP))
 	return nil
 }
 
+func (a *Agent) awaitReady(ctx context.Context) error {
+	err := a.await(ctx, "to lead or be led", a.ready)
+	if err == nil {
+		a.options.Log("consul %d, %s, serves at %s", a.Pid(), a.options.Node, or(a.HTTPS, a.HTTP))
+	}
+	return err
+}
+
 // await polls, since an agent tells nobody when it is ready.
-func (a *Agent) await(ctx context.Context) error {
+func (a *Agent) await(ctx context.Context, what string, problem func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		problem := a.ready(ctx)
-		if problem == nil {
+		err := problem(ctx)
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-a.ended:
-			return errors.New("it ended")
+			err = errors.New("it ended")
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), problem)
+			err = errors.Join(ctx.Err(), err)
 		case <-tick.C:
+			continue
 		}
+		return fmt.Errorf("waiting for consul %s: %w; the end of its log:\n%s", what, err, a.tail())
 	}
 }
 
-// ready asks for a consistent list of nodes, which needs a leader that has caught up.
+// ready asks for a consistent list of nodes, which needs a leader that has caught
+// up. The agent's own must be in it.
 func (a *Agent) ready(ctx context.Context) error {
 	options := (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
 	nodes, _, err := a.api.Catalog().Nodes(options)
 	if err != nil {
 		return err
 	}
-	if len(nodes) == 0 {
+	if !slices.ContainsFunc(nodes, func(n *api.Node) bool { return n.Node == a.options.Node }) {
 		return errors.New("the agent's own node is not in the catalog yet")
 	}
 	return nil

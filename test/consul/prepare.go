@@ -3,7 +3,9 @@ package consul
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,18 +13,53 @@ import (
 	"strings"
 )
 
-// prepare chooses ports and writes what the agent reads at its start. The ports
-// are chosen in the caller's network namespace; in the agent's they are as good
-// as any.
-func (a *Agent) prepare() error {
-	var err error
-	choosing := a.options.Address
+// choosePorts chooses ports for agents, all in the caller's network namespace; in
+// the agents' they are as good as any.
+func (a *Agent) choosePorts(others ...*Agent) error {
+	address := a.options.Address
 	if a.options.Dial != nil {
-		choosing = "127.0.0.1" // the address is another namespace's
+		address = "127.0.0.1" // it is another namespace's
 	}
-	if a.ports, err = choosePorts(choosing); err != nil {
-		return err
+	var held []io.Closer
+	defer func() {
+		for _, h := range held {
+			h.Close()
+		}
+	}()
+	for _, agent := range append(others, a) {
+		for _, port := range []*int{&agent.ports.http, &agent.ports.https, &agent.ports.server, &agent.ports.serfLAN, &agent.ports.serfWAN} {
+			keep, err := choosePort(address, port)
+			if err != nil {
+				return fmt.Errorf("choosing ports for consul: %w", err)
+			}
+			held = append(held, keep...)
+		}
 	}
+	return nil
+}
+
+// ports of one agent, free when they were chosen.
+type ports struct{ http, https, server, serfLAN, serfWAN int }
+
+// choosePort chooses one that is free for TCP and UDP: Serf wants the same.
+func choosePort(address string, port *int) (held []io.Closer, err error) {
+	for range 20 {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		if err != nil {
+			return held, err
+		}
+		held = append(held, l)
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			*port = l.Addr().(*net.TCPAddr).Port
+			return append(held, u), nil
+		}
+	}
+	return held, errors.New("none is free for TCP and UDP")
+}
+
+// prepare writes what the agent reads at its start.
+func (a *Agent) prepare() error {
 	config := map[string]any{"disable_update_check": true}
 	a.HTTP = fmt.Sprintf("http://%s", net.JoinHostPort(a.options.Address, fmt.Sprint(a.ports.http)))
 	if a.options.ACL {
@@ -30,6 +67,8 @@ func (a *Agent) prepare() error {
 		config["acl"] = map[string]any{
 			"enabled": true, "default_policy": "deny",
 			"tokens": map[string]string{"initial_management": a.Token, "agent": a.Token},
+			// A token that is changed or deleted counts at once, also at the agents of a cluster.
+			"token_ttl": "1s", "policy_ttl": "1s", "role_ttl": "1s",
 		}
 	}
 	if a.options.TLS {
@@ -42,6 +81,12 @@ func (a *Agent) prepare() error {
 			"ca_file": a.CAFile, "cert_file": a.file("server.pem"), "key_file": a.file("server-key.pem"),
 			"verify_incoming": a.options.VerifyIncoming,
 		}}
+	}
+	if a.options.Limit > 0 {
+		config["limits"] = map[string]int{"http_max_conns_per_client": a.options.Limit}
+	}
+	if a.member != nil {
+		a.member.configure(a, config)
 	}
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
@@ -58,37 +103,10 @@ func (a *Agent) prepare() error {
 
 func (a *Agent) file(name string) string { return filepath.Join(a.Directory, name) }
 
-// ports of one agent, free when they were chosen.
-type ports struct{ http, https, server, serfLAN, serfWAN int }
-
-func choosePorts(address string) (ports, error) {
-	var p ports
-	var held []interface{ Close() error }
-	defer func() {
-		for _, h := range held {
-			h.Close()
-		}
-	}()
-	for _, port := range []*int{&p.http, &p.https, &p.server, &p.serfLAN, &p.serfWAN} {
-		// Serf wants the same port for TCP and UDP; ask for both everywhere.
-		for range 20 {
-			l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
-			if err != nil {
-				return p, fmt.Errorf("choosing ports for consul: %w", err)
-			}
-			held = append(held, l)
-			u, err := net.ListenPacket("udp", l.Addr().String())
-			if err == nil {
-				held = append(held, u)
-				*port = l.Addr().(*net.TCPAddr).Port
-				break
-			}
-		}
-	}
-	return p, nil
-}
-
 func (a *Agent) arguments() []string {
+	if a.member != nil {
+		return []string{"agent", "-config-dir=config"}
+	}
 	port := strconv.Itoa
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "agent -dev -node=%s -bind=%s -client=%s", a.options.Node, a.options.Address, a.options.Address)
