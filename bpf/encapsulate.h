@@ -9,6 +9,21 @@
 #include "packet.h"
 
 #define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
+#define GUE_PORT 6080	/* draft-ietf-intarea-gue-09, section 8.1 */
+
+/*
+ * draft-ietf-intarea-gue-09, sections 3.1 and 5.4, without any optional field. The
+ * sum stays zero: over IPv4 by RFC 768; over IPv6 by RFC 6935, since what a
+ * wrong outer header could do is prevented by the inner sums and by the backend's
+ * list of balancers (RFC 6936, section 4). The sum over a packet that is in no
+ * hand as a whole could not be had for a price that one packet should cost.
+ */
+struct gue {
+	struct udphdr udp;
+	__u8 variant_and_length;	/* variant 0, no control message, no words of options */
+	__u8 protocol;			/* of the inner packet */
+	__be16 flags;
+};
 
 /* Both MACs and the type. The MACs lie side by side in the backend as in the frame: twelve bytes in two moves. */
 static __always_inline void write_ethernet(void *frame, const struct backend *backend, __be16 type)
@@ -25,8 +40,6 @@ static __always_inline enum outcome rewrite_macs(struct xdp_md *ctx, const struc
 {
 	void *frame = (void *)(long)ctx->data;
 
-	if (pkt->length > backend->mtu)
-		return DROP_TOO_BIG;
 	if (frame + ETH_HLEN > (void *)(long)ctx->data_end)
 		return DROP_BAD_LENGTH;
 	write_ethernet(frame, backend, bpf_htons(pkt->to.v6 ? ETH_P_IPV6 : ETH_P_IP));
@@ -56,25 +69,20 @@ static __always_inline void *prepend(struct xdp_md *ctx, __u32 size)
 	return frame;
 }
 
+static __always_inline __u8 inner_protocol(const struct packet *pkt)
+{
+	return pkt->to.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+}
+
 /*
  * RFC 2003 and RFC 4213. DF is always set, so that the identification may stay
  * zero (RFC 6864, section 4.1) and nothing fragments the tunnel. DSCP and ECN
  * are copied (RFC 2983's uniform model, RFC 6040's normal mode).
  */
-static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, const struct packet *pkt,
-							const struct backend *backend)
+static __always_inline void write_ipv4(struct iphdr *outer, const struct packet *pkt, const struct backend *backend,
+				       __u32 length, __u8 protocol)
 {
-	__u32 length = sizeof(struct iphdr) + pkt->length;
-	__u8 protocol = pkt->to.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	void *frame;
-
-	if (length > backend->mtu)
-		return DROP_TOO_BIG;
-	frame = prepend(ctx, sizeof(struct iphdr));
-	if (!frame)
-		return DROP_NO_HEADROOM;
-	write_ethernet(frame, backend, bpf_htons(ETH_P_IP));
-	*(struct iphdr *)(frame + ETH_HLEN) = (struct iphdr){
+	*outer = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
 		.tos = pkt->tos,
@@ -87,7 +95,6 @@ static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, cons
 		.saddr = backend->source.word[3],
 		.daddr = backend->destination.word[3],
 	};
-	return FORWARD;
 }
 
 /* The first word of an IPv6 header: version, traffic class, and a flow label that carries the entropy (RFC 6438). */
@@ -97,34 +104,74 @@ static __always_inline __be32 version_class_label(const struct packet *pkt)
 }
 
 /* RFC 2473, without its encapsulation limit option: a backend is the end of the tunnel. */
-static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, const struct packet *pkt,
-							const struct backend *backend)
+static __always_inline void write_ipv6(struct ipv6hdr *outer, const struct packet *pkt, const struct backend *backend,
+				       __u32 payload, __u8 next)
 {
-	struct ipv6hdr *outer;
-	void *frame;
-
-	if (sizeof(*outer) + pkt->length > backend->mtu)
-		return DROP_TOO_BIG;
-	frame = prepend(ctx, sizeof(*outer));
-	if (!frame)
-		return DROP_NO_HEADROOM;
-	write_ethernet(frame, backend, bpf_htons(ETH_P_IPV6));
-	outer = frame + ETH_HLEN;
 	*(__be32 *)outer = version_class_label(pkt);
-	outer->payload_len = bpf_htons(pkt->length);
-	outer->nexthdr = pkt->to.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	outer->payload_len = bpf_htons(payload);
+	outer->nexthdr = next;
 	outer->hop_limit = OUTER_TTL;
 	__builtin_memcpy(&outer->saddr, &backend->source, sizeof(outer->saddr));
 	__builtin_memcpy(&outer->daddr, &backend->destination, sizeof(outer->daddr));
+}
+
+/* The source port, in the range of ephemeral ones (RFC 6335, section 6), tells flows apart to switches and NICs. */
+static __always_inline void write_gue(struct gue *gue, const struct packet *pkt)
+{
+	*gue = (struct gue){
+		.udp.source = bpf_htons(0xc000 | (pkt->entropy & 0x3fff)),
+		.udp.dest = bpf_htons(GUE_PORT),
+		.udp.len = bpf_htons(sizeof(*gue) + pkt->length),
+		.protocol = inner_protocol(pkt),
+	};
+}
+
+static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, const struct packet *pkt,
+							const struct backend *backend, int gue)
+{
+	__u32 size = sizeof(struct iphdr) + (gue ? sizeof(struct gue) : 0);
+	void *frame = prepend(ctx, size);
+
+	if (!frame)
+		return DROP_NO_HEADROOM;
+	write_ethernet(frame, backend, bpf_htons(ETH_P_IP));
+	write_ipv4(frame + ETH_HLEN, pkt, backend, size + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
+	if (gue)
+		write_gue(frame + ETH_HLEN + sizeof(struct iphdr), pkt);
+	return FORWARD;
+}
+
+static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, const struct packet *pkt,
+							const struct backend *backend, int gue)
+{
+	__u32 options = gue ? sizeof(struct gue) : 0;
+	void *frame = prepend(ctx, sizeof(struct ipv6hdr) + options);
+
+	if (!frame)
+		return DROP_NO_HEADROOM;
+	write_ethernet(frame, backend, bpf_htons(ETH_P_IPV6));
+	write_ipv6(frame + ETH_HLEN, pkt, backend, options + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
+	if (gue)
+		write_gue(frame + ETH_HLEN + sizeof(struct ipv6hdr), pkt);
 	return FORWARD;
 }
 
 static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct packet *pkt,
 						const struct backend *backend)
 {
-	if (backend->forward == FORWARD_L2)
+	if (pkt->length > backend->longest)
+		return DROP_TOO_BIG;
+	switch (backend->forward) {
+	case FORWARD_IPIP:
+		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 0) :
+					   encapsulate_in_ipv4(ctx, pkt, backend, 0);
+	case FORWARD_GUE:
+		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 1) :
+					   encapsulate_in_ipv4(ctx, pkt, backend, 1);
+	case FORWARD_L2:
 		return rewrite_macs(ctx, pkt, backend);
-	if (backend->outer_v6)
-		return encapsulate_in_ipv6(ctx, pkt, backend);
-	return encapsulate_in_ipv4(ctx, pkt, backend);
+	case FORWARD_UNSET:
+		break;
+	}
+	return DROP_NO_BACKEND;
 }

@@ -32,6 +32,7 @@ enum forward {
 	FORWARD_UNSET,
 	FORWARD_IPIP,		/* RFC 2003, RFC 4213, RFC 2473: IP in IP, any mix of families */
 	FORWARD_L2,		/* a new destination MAC and nothing else */
+	FORWARD_GUE,		/* draft-ietf-intarea-gue-09: in UDP, whose source port tells flows apart */
 } __attribute__((packed));
 
 /* An address of either family in 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
@@ -141,7 +142,7 @@ struct backend {
 	__u32 ifindex;
 	struct address source;		/* of the outer header */
 	struct address destination;	/* the backend */
-	__u16 mtu;			/* of the egress path, bytes of IP */
+	__u16 longest;			/* packet that fits, bytes of IP: the path's MTU less the outer headers */
 	__u16 outer_checksum;		/* one's complement sum of the outer IPv4 header without TOS, length and protocol */
 	__u16 vlan[2];			/* the outer or only tag of the frame, and the inner one: TCI, DEI for the type; 0 is none */
 	enum forward forward;

@@ -38,8 +38,11 @@ func declaredServices(file *config.File) []desired.Service {
 }
 
 func forward(word string) dataplane.Forward {
-	if word == "l2" {
+	switch word {
+	case "l2":
 		return dataplane.L2
+	case "gue":
+		return dataplane.GUE
 	}
 	return dataplane.IPIP
 }

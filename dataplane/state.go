@@ -44,11 +44,16 @@ func (v VIP) String() string {
 type Forward uint8
 
 // IPIP is RFC 2003, 2473 and 4213 encapsulation in any mix of families; L2
-// rewrites the destination MAC only.
+// rewrites the destination MAC only; GUE is encapsulation in UDP, likewise in any
+// mix (draft-ietf-intarea-gue-09, variant 0).
 const (
 	IPIP Forward = 1
 	L2   Forward = 2
+	GUE  Forward = 3
 )
+
+// Tunnels tells whether packets get an outer header, and so need a source for it.
+func (f Forward) Tunnels() bool { return f == IPIP || f == GUE }
 
 func (f Forward) String() string {
 	switch f {
@@ -56,6 +61,8 @@ func (f Forward) String() string {
 		return "ipip"
 	case L2:
 		return "l2"
+	case GUE:
+		return "gue"
 	}
 	return fmt.Sprintf("forward-%d", uint8(f))
 }
@@ -152,6 +159,34 @@ type Hop struct {
 	Source netip.Addr
 	MTU    uint16
 }
+
+// leastMTU is that of every IPv4 link: RFC 791, section 3.2.
+const leastMTU = 68
+
+// overhead is what a packet must be shorter than the path's MTU, for the outer
+// headers and for a second tag: the kernel redirects frames that are one tag
+// longer than the interface's MTU, and silently drops others (xdp_ok_fwd_dev).
+func overhead(forward Forward, to netip.Addr, vlan [2]uint16) uint16 {
+	var bytes uint16
+	if forward.Tunnels() {
+		bytes = 40
+		if to.Is4() {
+			bytes = 20
+		}
+	}
+	if forward == GUE {
+		bytes += 8 + 4 // of UDP and of GUE
+	}
+	if vlan[1] != 0 {
+		bytes += 4
+	}
+	return bytes
+}
+
+func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.Addr, b.Hop.VLAN) }
+
+// Overhead is what packets to the backend must be shorter than its path's MTU.
+func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.Addr, e.Hop.VLAN) }
 
 // ServiceTag in a tag of Hop.VLAN says that its type is 0x88a8 (802.1ad) and not
 // 0x8100 (802.1Q).

@@ -115,7 +115,7 @@ type Services struct {
 type Service struct {
 	Name          string     `json:"name"`
 	Listen        []string   `json:"listen"`  // "192.0.2.10:443/tcp"
-	Forward       string     `json:"forward"` // "ipip" or "l2"
+	Forward       string     `json:"forward"` // "ipip", "gue" or "l2"
 	Slots         uint32     `json:"slots"`
 	State         string     `json:"state"` // "ok", "degraded", "down" or "waiting"
 	Reason        string     `json:"reason,omitempty"`

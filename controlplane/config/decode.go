@@ -123,7 +123,7 @@ func (d *decoder) service(b *block, label string) Service {
 	}
 	b.require("listen", "give the VIPs: "+`listen = ["192.0.2.10:443/tcp"]`)
 	b.filled("listen", listenForm)
-	set(b, "forward", &s.Forward, oneOf("ipip", "l2"))
+	set(b, "forward", &s.Forward, oneOf("ipip", "gue", "l2"))
 	set(b, "slots", &s.Slots, slots)
 	set(b, "panic_threshold", &s.PanicThreshold, share(1))
 	set(b, "tracking", &s.Tracking, oneOf("auto", "always", "never"))

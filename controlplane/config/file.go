@@ -104,7 +104,7 @@ type Service struct {
 	Name string
 	// Listen are the VIPs in the file's order; at least one.
 	Listen []Listen
-	// Forward is "ipip" or "l2". Default: DefaultForward.
+	// Forward is "ipip", "gue" or "l2". Default: DefaultForward.
 	Forward string
 	// Slots is a prime from 251 to 1,000,003. Default: DefaultSlots.
 	Slots uint32

@@ -90,7 +90,7 @@ service "web" {
 		"| `drain_timeout` | duration, up to 168h | `\"10m\"` |":                              s.DrainTimeout.String() == "10m0s" && mostDrainTimeout.Hours() == 168,
 		"| `slow_start` | duration, up to 1h | 0, at once |":                                  s.SlowStart == 0,
 		"| `max_watches` | number | 150 |":                                                    DefaultMaxWatches == 150,
-		"| `forward` | `\"ipip\"` or `\"l2\"` | `\"ipip\"` |":                                 s.Forward == "ipip",
+		"| `forward` | `\"ipip\"`, `\"gue\"` or `\"l2\"` | `\"ipip\"` |":                      s.Forward == "ipip",
 		"| `slots` | prime, 251 to 1000003 | 65537 |":                                         s.Slots == 65537 && leastSlots == 251 && mostSlots == 1000003,
 		"| `panic_threshold` | share | 0, never |":                                            s.PanicThreshold == 0,
 		"| `warning` | `\"use-weight\"`, `\"drop\"` or `\"as-passing\"` | `\"use-weight\"` |": DefaultWarning == "use-weight",

@@ -90,7 +90,7 @@ func drawWorld(rng *rand.Rand) Input {
 		s := Service{
 			Name:           fmt.Sprintf("s%d", n),
 			VIPs:           []dataplane.VIP{vip(fmt.Sprintf("192.0.2.%d:443", 10+n*10))},
-			Forward:        dataplane.Forward(1 + rng.IntN(2)),
+			Forward:        dataplane.Forward(1 + rng.IntN(3)),
 			Slots:          251,
 			Warning:        Warning(rng.IntN(3)),
 			Probed:         rng.IntN(2) == 0,

@@ -26,20 +26,26 @@ func BenchmarkPrivilegedEmpty(b *testing.B) {
 }
 
 func BenchmarkPrivilegedSettled(b *testing.B) {
+	segment, segment6 := flow{protocol: dataplane.TCP, ack: true}, flow{protocol: dataplane.TCP, ack: true, v6: true}
+	ipip := backendTo(backend4, dataplane.IPIP, loopback)
 	for _, row := range []struct {
 		name     string
 		flowBits int
 		flow     flow
+		backend  dataplane.Backend
 	}{
-		{"established-tcp4-ipip-1", 0, flow{protocol: dataplane.TCP, ack: true}},
-		{"established-tcp4-ipip-16k", 14, flow{protocol: dataplane.TCP, ack: true}},
-		{"established-tcp4-ipip-16M", 24, flow{protocol: dataplane.TCP, ack: true}},
-		{"syn-tcp4-ipip-16M", 24, flow{protocol: dataplane.TCP}},
-		{"udp4-ipip-16M", 24, flow{protocol: dataplane.UDP}},
-		{"pass-notvip", 24, flow{protocol: dataplane.TCP, port: 81}},
+		{"established-tcp4-ipip-1", 0, segment, ipip},
+		{"established-tcp4-ipip-16k", 14, segment, ipip},
+		{"established-tcp4-ipip-16M", 24, segment, ipip},
+		{"established-tcp6-ipip6-16M", 24, segment6, backendTo(backend6, dataplane.IPIP, loopback)},
+		{"established-tcp4-gue4-16M", 24, segment, backendTo(backend4, dataplane.GUE, loopback)},
+		{"established-tcp6-gue6-16M", 24, segment6, backendTo(backend6, dataplane.GUE, loopback)},
+		{"syn-tcp4-ipip-16M", 24, flow{protocol: dataplane.TCP}, ipip},
+		{"udp4-ipip-16M", 24, flow{protocol: dataplane.UDP}, ipip},
+		{"pass-notvip", 24, flow{protocol: dataplane.TCP, port: 81}, ipip},
 	} {
 		b.Run(row.name, func(b *testing.B) {
-			runDriven(b, benchPlane(b).plane.objects.PointsmanLb, row.flowBits, row.flow)
+			runDriven(b, benchPlane(b, row.backend).plane.objects.PointsmanLb, row.flowBits, row.flow)
 		})
 	}
 }
@@ -53,7 +59,7 @@ func BenchmarkPrivilegedMoving(b *testing.B) {
 	b.Run("miss", func(b *testing.B) { runDriven(b, benchMoving(b), flowBits, segment) })
 	b.Run("hit", func(b *testing.B) {
 		program := benchMoving(b)
-		driver := flowDriver(b, program, flowBits)
+		driver := flowDriver(b, program, flowBits, syn)
 		if _, _, err := driver.Benchmark(syn.frame(b), 8<<flowBits, nil); err != nil {
 			b.Fatal(err)
 		}
@@ -62,7 +68,7 @@ func BenchmarkPrivilegedMoving(b *testing.B) {
 }
 
 // benchPlane has one service of the default size and one backend.
-func benchPlane(b *testing.B) *harness {
+func benchPlane(b *testing.B, backend dataplane.Backend) *harness {
 	dir := pinDir(b)
 	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: 1 << 17, Flows: 1 << 22})
 	if err != nil {
@@ -70,14 +76,14 @@ func benchPlane(b *testing.B) *harness {
 	}
 	b.Cleanup(func() { plane.Close() })
 	h := harnessOn(b, plane)
-	service := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+	service := serviceOn("web", backend)
 	service.Slots = 65537
 	h.want(service)
 	return h
 }
 
 func benchMoving(b *testing.B) *ebpf.Program {
-	h := benchPlane(b)
+	h := benchPlane(b, backendTo(backend4, dataplane.IPIP, loopback))
 	for vip, entry := range h.tables.VIPs {
 		entry.Unsettled = true
 		h.apply(dataplane.PutVIP{VIP: vip, Entry: entry})
@@ -91,7 +97,7 @@ func benchMoving(b *testing.B) *ebpf.Program {
 // runDriven reports the time of one packet, one of 2^flowBits flows at random.
 func runDriven(b *testing.B, program *ebpf.Program, flowBits int, f flow) {
 	b.Helper()
-	driver := flowDriver(b, program, flowBits)
+	driver := flowDriver(b, program, flowBits, f)
 	const batch = 1 << 20
 	var nanoseconds int64
 	for b.Loop() {
@@ -105,38 +111,45 @@ func runDriven(b *testing.B, program *ebpf.Program, flowBits int, f flow) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// flowDriver strips an outer IPv4 header if there is one, writes a random
-// source address and goes on with program.
-func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int) *ebpf.Program {
+// flowDriver strips what the frame has grown by, writes a random source address
+// and goes on with program.
+func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebpf.Program {
 	tb.Helper()
 	next := programArray(tb, program)
-	return newProgram(tb, asm.Instructions{
+	headers, source, etherType := int32(14+20), int16(14+12), int64(8)
+	if f.v6 {
+		headers, source, etherType = 14+40, 14+8+12, 0xdd86
+	}
+	load := asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, headers),
+		asm.JGT.Reg(asm.R4, asm.R3, "abort"),
+	}
+	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.FnGetPrandomU32.Call(),
 		asm.Mov.Reg(asm.R7, asm.R0),
 		asm.And.Imm(asm.R7, 1<<flowBits-1),
-		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, 54),
-		asm.JGT.Reg(asm.R4, asm.R3, "abort"),
-		asm.LoadMem(asm.R4, asm.R2, 14+9, asm.Byte),
-		asm.JNE.Imm(asm.R4, 4, "write"),
+	}
+	code = append(append(code, load...),
+		asm.Sub.Reg(asm.R3, asm.R2),
+		asm.Sub.Imm(asm.R3, int32(len(f.frame(tb)))),
+		asm.JEq.Imm(asm.R3, 0, "write"),
 		asm.Mov.Reg(asm.R1, asm.R6),
-		asm.Mov.Imm(asm.R2, 20),
+		asm.Mov.Reg(asm.R2, asm.R3),
 		asm.FnXdpAdjustHead.Call(),
-		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, 54),
-		asm.JGT.Reg(asm.R4, asm.R3, "abort"),
-		asm.StoreImm(asm.R2, 12, 8, asm.Half),
-		asm.StoreMem(asm.R2, 14+12, asm.R7, asm.Word).WithSymbol("write"),
+	)
+	code = append(append(code, load...),
+		asm.StoreImm(asm.R2, 12, etherType, asm.Half),
+		asm.StoreMem(asm.R2, source, asm.R7, asm.Word).WithSymbol("write"),
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.LoadMapPtr(asm.R2, next.FD()),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("abort"),
 		asm.Return(),
-	})
+	)
+	return newProgram(tb, code)
 }

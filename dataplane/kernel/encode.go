@@ -102,12 +102,15 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	if hop.VLAN != [2]uint16{} {
 		return lbBackend{}, fmt.Errorf("backend %s is in a VLAN, and the program writes no tags", entry.ID)
 	}
+	if hop.MTU < entry.Overhead() {
+		return lbBackend{}, fmt.Errorf("backend %s has an MTU of %d, and its outer headers take %d", entry.ID, hop.MTU, entry.Overhead())
+	}
 	encoded := lbBackend{
 		NextHopMac:  hop.NextHopMAC,
 		EgressMac:   hop.EgressMAC,
 		Ifindex:     hop.Interface,
 		Destination: encodeAddress(entry.Addr),
-		Mtu:         hop.MTU,
+		Longest:     hop.MTU - entry.Overhead(),
 		Vlan:        hop.VLAN,
 		Forward:     lbForward(entry.Forward),
 		OuterV6:     one(entry.OuterFamilyV6()),
@@ -117,7 +120,7 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	if hop.Source.IsValid() {
 		encoded.Source = encodeAddress(hop.Source)
 	}
-	if entry.Forward != dataplane.IPIP {
+	if !entry.Forward.Tunnels() {
 		return encoded, nil
 	}
 	if !hop.Source.IsValid() || hop.Source.Is4() != entry.Addr.Is4() {
@@ -139,9 +142,11 @@ func decodeBackend(encoded lbBackend) dataplane.BackendEntry {
 			Interface:  encoded.Ifindex,
 			EgressMAC:  encoded.EgressMac,
 			NextHopMAC: encoded.NextHopMac,
-			MTU:        encoded.Mtu,
 			VLAN:       encoded.Vlan,
 		},
+	}
+	if !entry.Dead {
+		entry.Hop.MTU = encoded.Longest + entry.Overhead()
 	}
 	if encoded.Source != (lbAddress{}) {
 		entry.Hop.Source = decodeAddress(encoded.Source)

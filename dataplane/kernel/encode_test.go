@@ -7,8 +7,12 @@ import (
 )
 
 func TestForwardingModesHaveTheNumbersOfC(t *testing.T) {
-	if lbForward(dataplane.IPIP) != lbForwardFORWARD_IPIP || lbForward(dataplane.L2) != lbForwardFORWARD_L2 {
-		t.Error("dataplane.Forward and enum forward differ")
+	for in, c := range map[dataplane.Forward]lbForward{
+		dataplane.IPIP: lbForwardFORWARD_IPIP, dataplane.L2: lbForwardFORWARD_L2, dataplane.GUE: lbForwardFORWARD_GUE,
+	} {
+		if lbForward(in) != c {
+			t.Errorf("%s is %d in Go and %d in C", in, in, c)
+		}
 	}
 }
 

@@ -102,20 +102,23 @@ func serialize(t testing.TB, stack ...gopacket.SerializableLayer) []byte {
 }
 
 // tunnelled is what a backend should receive: the client's packet to the byte,
-// behind an outer header that another implementation has made. The flow label
-// is the program's choice.
-func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, flowLabel uint32) []byte {
+// behind outer headers that another implementation has made. Their entropy is
+// the program's choice.
+func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, entropy uint32) []byte {
 	t.Helper()
 	inner, padding := f.packet(t)
 	protocol := layers.IPProtocolIPv4
 	if f.v6 {
 		protocol = layers.IPProtocolIPv6
 	}
+	if to.Forward == dataplane.GUE {
+		inner, protocol = inGUE(t, inner, protocol, entropy), layers.IPProtocolUDP
+	}
 	eth := &layers.Ethernet{SrcMAC: egressMAC, DstMAC: nextHopMAC}
 	if to.OuterFamilyV6() {
 		eth.EthernetType = layers.EthernetTypeIPv6
 		return append(serialize(t, eth, &layers.IPv6{
-			Version: 6, TrafficClass: f.tos, FlowLabel: flowLabel, HopLimit: 64, NextHeader: protocol,
+			Version: 6, TrafficClass: f.tos, FlowLabel: entropy, HopLimit: 64, NextHeader: protocol,
 			SrcIP: source6.AsSlice(), DstIP: to.Addr.AsSlice(),
 		}, gopacket.Payload(inner)), padding...)
 	}
@@ -124,6 +127,18 @@ func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, flowLabel uint32
 		Version: 4, TOS: f.tos, Flags: layers.IPv4DontFragment, TTL: 64, Protocol: protocol,
 		SrcIP: source4.AsSlice(), DstIP: to.Addr.AsSlice(),
 	}, gopacket.Payload(inner)), padding...)
+}
+
+// inGUE is a packet in UDP without a checksum, and GUE variant 0 without options.
+func inGUE(t *testing.T, packet []byte, protocol layers.IPProtocol, entropy uint32) []byte {
+	t.Helper()
+	gue := append([]byte{0, byte(protocol), 0, 0}, packet...)
+	udp := &layers.UDP{SrcPort: layers.UDPPort(0xc000 | entropy&0x3fff), DstPort: 6080, Length: uint16(8 + len(gue))}
+	buffer := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{}, udp, gopacket.Payload(gue)); err != nil {
+		t.Fatal(err)
+	}
+	return buffer.Bytes()
 }
 
 // packet is the IP packet of the frame, and the Ethernet padding behind it.
@@ -137,9 +152,13 @@ func (f flow) packet(t testing.TB) (packet, padding []byte) {
 	return frame[:length], frame[length:]
 }
 
-// flowLabelOf reads the outer flow label of a frame.
-func flowLabelOf(frame []byte) uint32 {
-	return uint32(frame[15]&0xf)<<16 | uint32(frame[16])<<8 | uint32(frame[17])
+// entropyOf reads what tells flows apart in a frame's outer headers: 20 bits of an
+// IPv6 flow label, 14 of a UDP port over IPv4.
+func entropyOf(frame []byte) uint32 {
+	if binary.BigEndian.Uint16(frame[12:]) == 0x0800 {
+		return uint32(binary.BigEndian.Uint16(frame[14+20:])) & 0x3fff
+	}
+	return binary.BigEndian.Uint32(frame[14:]) & 0xfffff
 }
 
 // withMACs is the packet unchanged but for its MACs, as l2 sends it.

@@ -25,7 +25,7 @@ type lbBackend struct {
 	Ifindex       uint32
 	Source        lbAddress
 	Destination   lbAddress
-	Mtu           uint16
+	Longest       uint16
 	OuterChecksum uint16
 	Vlan          [2]uint16
 	Forward       lbForward
@@ -75,6 +75,7 @@ const (
 	lbForwardFORWARD_UNSET lbForward = 0
 	lbForwardFORWARD_IPIP  lbForward = 1
 	lbForwardFORWARD_L2    lbForward = 2
+	lbForwardFORWARD_GUE   lbForward = 3
 )
 
 type lbOutcome uint32

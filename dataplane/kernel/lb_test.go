@@ -38,6 +38,8 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 	}{
 		{"ipip to IPv4", dataplane.IPIP, backend4},
 		{"ipip to IPv6", dataplane.IPIP, backend6},
+		{"gue to IPv4", dataplane.GUE, backend4},
+		{"gue to IPv6", dataplane.GUE, backend6},
 		{"l2 to IPv4", dataplane.L2, backend4},
 		{"l2 to IPv6", dataplane.L2, backend6},
 	}
@@ -55,7 +57,7 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 		"IPv4 with 4 bytes of options":           {protocol: dataplane.UDP, options: 4},
 		"a one-byte datagram in a padded frame":  {protocol: dataplane.UDP, size: 1},
 		"an odd-sized segment over IPv4":         {protocol: dataplane.TCP, ack: true, size: 333},
-		"a datagram that just fits once wrapped": {protocol: dataplane.UDP, size: 1500 - 40 - 28},
+		"a datagram that just fits once wrapped": {protocol: dataplane.UDP, size: 1500 - 40 - 12 - 28},
 	}
 	for _, way := range ways {
 		for _, via := range []struct {
@@ -73,8 +75,8 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %s, %s", name, way.name, via.name), func(t *testing.T) {
 					got := h.send(f.frame(t))
 					want := withMACs(t, f)
-					if way.forward == dataplane.IPIP {
-						want = tunnelled(t, f, entry, flowLabelOf(got.frame))
+					if way.forward.Tunnels() {
+						want = tunnelled(t, f, entry, entropyOf(got.frame))
 					}
 					expect(t, got, via.verdict, want, fmt.Sprintf("backend %d", index))
 				})
@@ -278,18 +280,36 @@ func TestPrivilegedTheHashSpreadsFlowsEvenlyAndAlwaysAlike(t *testing.T) {
 	}
 }
 
-func TestPrivilegedTheFlowLabelDoesNotFollowTheSlot(t *testing.T) {
+// There are two slots, so what tells hundreds of flows apart cannot be the slot.
+func TestPrivilegedTheEntropyOfOuterHeadersDoesNotFollowTheSlot(t *testing.T) {
 	h := newHarness(t)
-	h.want(serviceOn("web", backendTo(backend6, dataplane.IPIP, loopback)))
-	labels := make(map[uint32]bool)
-	const flows = 1000
-	for client := range flows {
-		got := h.send(flow{protocol: dataplane.TCP, v6: true, client: uint16(2000 + client)}.frame(t))
-		labels[flowLabelOf(got.frame)] = true
-	}
-	// Of 2^20 labels 1,000 draws miss about 0.5 of them by chance.
-	if len(labels) < flows-10 {
-		t.Errorf("%d flows have %d labels", flows, len(labels))
+	for _, row := range []struct {
+		name       string
+		backend    dataplane.Backend
+		flows      int
+		likely     int // values that so many draws give: of 2^20 all, of 2^14 all but eight
+		sourcePort bool
+	}{
+		{"the flow label of ipip", backendTo(backend6, dataplane.IPIP, loopback), 500, 498, false},
+		{"the flow label of gue", backendTo(backend6, dataplane.GUE, loopback), 500, 498, false},
+		{"the source port of gue over IPv4", backendTo(backend4, dataplane.GUE, loopback), 500, 470, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			service := serviceOn("web", row.backend)
+			service.Slots = 2
+			h.want(service)
+			values := make(map[uint32]bool)
+			for client := range row.flows {
+				got := h.send(flow{protocol: dataplane.TCP, v6: true, client: uint16(2000 + client)}.frame(t))
+				values[entropyOf(got.frame)] = true
+				if row.sourcePort && binary.BigEndian.Uint16(got.frame[14+20:]) < 0xc000 {
+					t.Fatal("the source port is not an ephemeral one")
+				}
+			}
+			if len(values) < row.likely {
+				t.Errorf("%d flows have %d values, want %d", row.flows, len(values), row.likely)
+			}
+		})
 	}
 }
 

@@ -32,7 +32,7 @@ func randomServices(random *rand.Rand) []dataplane.Service {
 			if random.IntN(2) == 0 {
 				addr = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(10 + host)})
 			}
-			backend := backendTo(addr, dataplane.IPIP+dataplane.Forward(random.IntN(2)), loopback)
+			backend := backendTo(addr, dataplane.IPIP+dataplane.Forward(random.IntN(3)), loopback)
 			backend.Port = uint16(random.IntN(2) * 80)
 			backend.Weight = uint16(random.IntN(3))
 			service.Backends = append(service.Backends, backend)
