@@ -27,8 +27,10 @@ type real struct {
 	agent  *agents.Agent
 	client *Client
 	dials  atomic.Int64
+	told   atomic.Int64 // views
 
 	mu    sync.Mutex
+	conns []net.Conn
 	views []View
 	news  chan struct{}
 }
@@ -59,12 +61,19 @@ func watchReal(t *testing.T, agent *agents.Agent, s Settings, queries map[string
 	var err error
 	r.client, err = open(s, environ(), func(ctx context.Context, network, address string) (net.Conn, error) {
 		r.dials.Add(1)
-		return new(net.Dialer).DialContext(ctx, network, address)
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.conns = append(r.conns, conn)
+		}
+		return conn, err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	source := NewSource(r.client, func(v View) {
+		r.told.Add(1)
 		r.mu.Lock()
 		r.views = append(r.views, v)
 		r.mu.Unlock()
@@ -80,6 +89,16 @@ func watchReal(t *testing.T, agent *agents.Agent, s Settings, queries map[string
 	go func() { ended <- source.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-ended; r.client.Close() })
 	return r
+}
+
+// hangUp breaks all connections to the agent.
+func (r *real) hangUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, conn := range r.conns {
+		conn.Close()
+	}
+	r.conns = nil
 }
 
 // until waits for a view that ok accepts, among those since the last call.
