@@ -23,6 +23,8 @@ static __always_inline enum decap_outcome admit(struct cursor *cursor, struct tu
 
 	if ((result = parse_outer(cursor, tunnel)))
 		return result;
+	if (tunnel->gue && (result = parse_gue(cursor, tunnel)))
+		return result;
 	if ((result = parse_inner(cursor, tunnel)))
 		return result;
 	if ((result = find_vip(tunnel)))
@@ -47,8 +49,8 @@ static __always_inline enum decap_outcome decapsulate_xdp(struct xdp_md *ctx)
 	return result ? result : strip_xdp(ctx, &tunnel);
 }
 
-/* The longest headers that are read: Ethernet, IPv6, IPv6. */
-#define HEADERS (sizeof(struct ethhdr) + 2 * sizeof(struct ipv6hdr))
+/* The longest headers that are read: Ethernet, IPv6, GUE, IPv6. */
+#define HEADERS (sizeof(struct ethhdr) + 2 * sizeof(struct ipv6hdr) + sizeof(struct gue))
 
 static __always_inline enum decap_outcome decapsulate_tc(struct __sk_buff *ctx)
 {
@@ -79,6 +81,9 @@ static __always_inline int verdict(enum decap_outcome outcome)
 	case PASS_OUTER_SENSELESS:
 	case PASS_OUTER_FRAGMENT:
 	case PASS_OUTER_OPTIONS:
+	case PASS_GUE_VARIANT:
+	case PASS_GUE_OPTIONS:
+	case PASS_GUE_CHECKSUM:
 	case PASS_INNER_CUT_SHORT:
 	case PASS_INNER_SENSELESS:
 		return XDP_PASS;

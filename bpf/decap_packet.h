@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "decap_types.h"
+#include "gue.h"
 
 /* Where reading has come to. Under tc the frame may go on behind end. */
 struct cursor {
@@ -25,11 +26,12 @@ struct tunnel {
 	struct decap_source source;	/* outer source */
 	struct decap_vip vip;		/* inner destination */
 	void *inner;			/* the inner header, until the packet moves */
-	__u32 outer_size;		/* of the outer header */
-	__u32 room;			/* bytes that the outer header says it carries */
+	__u32 outer_size;		/* of the outer headers */
+	__u32 room;			/* bytes that the last of them says it carries */
 	__u32 inner_length;		/* of the inner packet, as its header says */
 	__u32 inner_least;		/* the least that may be */
 	__u8 inner_v6;			/* 1 for IPv6, as the outer header promises */
+	__u8 gue;			/* 1 where the inner packet lies in UDP */
 	__u8 outer_ecn;
 	__u8 inner_ecn;
 };

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Reads the outer and the inner header into a struct tunnel. Changes nothing. */
+/* Reads the outer headers and the inner one into a struct tunnel. Changes nothing. */
 #pragma once
 
-#include "decap_packet.h"
+#include "decap_gue.h"
 
 #define IPV4_FRAGMENT 0x3fff	/* RFC 791: more-fragments flag and offset */
 #define ECN_MASK 3		/* RFC 3168: the low bits of TOS and traffic class */
-
-static __always_inline int carries_ip(__u8 protocol)
-{
-	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
-}
 
 /*
  * RFC 1122, 3.2.1.2: the receiver must check the header's sum. The host would
@@ -37,7 +32,8 @@ static __always_inline enum decap_outcome parse_outer_ipv4(struct cursor *cursor
 
 	if (!ip)
 		return PASS_OUTER_CUT_SHORT;
-	if (!carries_ip(ip->protocol))
+	tunnel->gue = ip->protocol == IPPROTO_UDP && to_gue_port(cursor, (void *)ip + ip->ihl * 4, ip->frag_off);
+	if (!tunnel->gue && !carries_ip(ip->protocol))
 		return PASS_NOT_TUNNEL;
 	if (ip->version != 4 || ip->ihl < 5)
 		return PASS_OUTER_SENSELESS;
@@ -84,7 +80,8 @@ static __always_inline enum decap_outcome parse_outer_ipv6(struct cursor *cursor
 
 	if (!ip6)
 		return PASS_OUTER_CUT_SHORT;
-	if (!carries_ip(ip6->nexthdr))
+	tunnel->gue = ip6->nexthdr == IPPROTO_UDP && to_gue_port(cursor, cursor->at, 0);
+	if (!tunnel->gue && !carries_ip(ip6->nexthdr))
 		return name_extension(cursor, ip6->nexthdr);
 	length = bpf_ntohs(ip6->payload_len);
 	if (ip6->version != 6 || length > cursor->left)

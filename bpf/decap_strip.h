@@ -36,11 +36,11 @@ static __always_inline enum decap_outcome strip_xdp(struct xdp_md *ctx, const st
 /*
  * FIXED_GSO: what GRO merged keeps the sender's segment size. NO_CSUM_RESET: an
  * outer IP header carries no transport checksum, so what the driver verified
- * was the inner one.
+ * was the inner one. Under GUE it may have been UDP's.
  */
 static __always_inline __u64 strip_flags(const struct tunnel *tunnel)
 {
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (tunnel->gue ? 0 : BPF_F_ADJ_ROOM_NO_CSUM_RESET);
 
 	if (tunnel->inner_v6 == tunnel->source.v6)
 		return flags;

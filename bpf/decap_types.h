@@ -13,13 +13,16 @@
 enum decap_outcome {
 	DECAPSULATE,		/* normal: the inner packet goes on to this host */
 
-	PASS_NOT_TUNNEL,	/* normal: anything but IP in IP */
+	PASS_NOT_TUNNEL,	/* normal: anything but IP in IP, and IP in GUE on port 6080 */
 	PASS_TAGGED,		/* normal: a VLAN tag that the driver left in the frame */
 	PASS_NOT_OUR_VIP,	/* normal: another tunnel's traffic */
 	PASS_OUTER_CUT_SHORT,	/* the frame ends within the outer header */
 	PASS_OUTER_SENSELESS,	/* version, length or checksum of the outer header lies: the host counts it as its own */
 	PASS_OUTER_FRAGMENT,	/* the tunnel's packets are fragmented: the path's MTU is too small */
 	PASS_OUTER_OPTIONS,	/* options or extension headers, which the balancer never sends */
+	PASS_GUE_VARIANT,	/* GUE of another variant than 0 */
+	PASS_GUE_OPTIONS,	/* a control message of GUE, or optional fields, which the balancer never sends */
+	PASS_GUE_CHECKSUM,	/* a UDP checksum, which the balancer never sends: the host's own device may verify it */
 	PASS_INNER_CUT_SHORT,	/* the tunnel packet ends within the inner header */
 	PASS_INNER_SENSELESS,	/* the inner header is not of the version that the outer one promises */
 

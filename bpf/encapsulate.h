@@ -6,24 +6,10 @@
  */
 #pragma once
 
+#include "gue.h"
 #include "packet.h"
 
 #define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
-#define GUE_PORT 6080	/* draft-ietf-intarea-gue-09, section 8.1 */
-
-/*
- * draft-ietf-intarea-gue-09, sections 3.1 and 5.4, without any optional field. The
- * sum stays zero: over IPv4 by RFC 768; over IPv6 by RFC 6935, since what a
- * wrong outer header could do is prevented by the inner sums and by the backend's
- * list of balancers (RFC 6936, section 4). The sum over a packet that is in no
- * hand as a whole could not be had for a price that one packet should cost.
- */
-struct gue {
-	struct udphdr udp;
-	__u8 variant_and_length;	/* variant 0, no control message, no words of options */
-	__u8 protocol;			/* of the inner packet */
-	__be16 flags;
-};
 
 /* Both MACs and the type. The MACs lie side by side in the backend as in the frame: twelve bytes in two moves. */
 static __always_inline void write_ethernet(void *frame, const struct backend *backend, __be16 type)

@@ -24,11 +24,11 @@ func decapCommand() *cli.Command {
 pointsman decap --off [--interface NAME]
 pointsman decap --counters [--interface NAME]
 
-Takes what a balancer sends out of its tunnel (IP in IP, any mix of families),
-if it is for one of the VIPs and comes from one of the prefixes. All else is left
-alone. It stays until --off or the next boot; repeating it, also with other
-VIPs, changes only what differs. --off undoes exactly what it did, by the record
-in the state file.
+Takes what a balancer sends out of its tunnel (IP in IP, or in GUE on UDP port
+6080, any mix of families), if it is for one of the VIPs and comes from one of
+the prefixes. All else is left alone. It stays until --off or the next boot;
+repeating it, also with other VIPs, changes only what differs. --off undoes
+exactly what it did, by the record in the state file.
 
 Examples:
   pointsman decap --vip 192.0.2.10 --vip 2001:db8:10::10 --from 10.0.0.0/29 --from fd00::/64

@@ -35,12 +35,15 @@ func TestPrivilegedDecapServesAndLeavesNoTrace(t *testing.T) {
 						continue
 					}
 					road.outer6.Store(outer6)
-					for _, network := range []string{"udp", "tcp"} {
-						if err := road.ask(network, vip); err != nil {
-							t.Errorf("%s to %s, in a tunnel of IPv6: %v: %v", network, vip, outer6, err)
+					for _, gue := range []bool{false, true} {
+						road.gue.Store(gue)
+						for _, network := range []string{"udp", "tcp"} {
+							if err := road.ask(network, vip); err != nil {
+								t.Errorf("%s to %s, in a tunnel of IPv6: %v, in GUE: %v: %v", network, vip, outer6, gue, err)
+							}
 						}
+						least += 1 + 4
 					}
-					least += 1 + 4
 				}
 			}
 			if n := road.counters(t)["DECAPSULATE"]; n < least {

@@ -34,7 +34,7 @@ var (
 // by the program that is tested elsewhere. The test's thread is the backend's.
 type tunnelRoad struct {
 	backend, tester   netns.NsHandle
-	outer6            atomic.Bool // the family of the tunnel
+	outer6, gue       atomic.Bool // the family of the tunnel, and whether it is in UDP
 	stateFile, pinDir string
 }
 
@@ -174,7 +174,7 @@ func (r *tunnelRoad) startBalancer(t *testing.T) error {
 		return err
 	}
 	tunnels := make(map[string]*net.IPConn)
-	for _, network := range []string{"ip4:4", "ip4:41", "ip6:4", "ip6:41"} {
+	for _, network := range []string{"ip4:4", "ip4:41", "ip4:17", "ip6:4", "ip6:41", "ip6:17"} {
 		backend := map[byte]string{'4': "10.0.0.2", '6': "fd00::2"}[network[2]]
 		if tunnels[network], err = net.DialIP(network, nil, &net.IPAddr{IP: net.ParseIP(backend)}); err != nil {
 			return fmt.Errorf("opening a raw socket: %w", err)
@@ -189,11 +189,22 @@ func (r *tunnelRoad) startBalancer(t *testing.T) error {
 				return
 			}
 			outer := map[bool]string{false: "ip4", true: "ip6"}[r.outer6.Load()]
-			inner := map[byte]string{4: ":4", 6: ":41"}[packet[0]>>4]
-			tunnels[outer+inner].Write(packet[:n])
+			inner := map[byte]byte{4: 4, 6: 41}[packet[0]>>4]
+			if r.gue.Load() {
+				tunnels[outer+":17"].Write(inGUE(packet[:n], inner))
+				continue
+			}
+			tunnels[fmt.Sprintf("%s:%d", outer, inner)].Write(packet[:n])
 		}
 	}()
 	return nil
+}
+
+// inGUE is a packet behind a UDP header without a checksum and one of GUE.
+func inGUE(packet []byte, protocol byte) []byte {
+	length := uint16(8 + 4 + len(packet))
+	headers := []byte{0xc0, 0x01, 6080 >> 8, 6080 & 0xff, byte(length >> 8), byte(length), 0, 0, 0, protocol, 0, 0}
+	return append(headers, packet...)
 }
 
 func openTUN(name string) (*os.File, error) {

@@ -24,12 +24,15 @@ const (
 	decapDecapOutcomePASS_OUTER_SENSELESS    decapDecapOutcome = 5
 	decapDecapOutcomePASS_OUTER_FRAGMENT     decapDecapOutcome = 6
 	decapDecapOutcomePASS_OUTER_OPTIONS      decapDecapOutcome = 7
-	decapDecapOutcomePASS_INNER_CUT_SHORT    decapDecapOutcome = 8
-	decapDecapOutcomePASS_INNER_SENSELESS    decapDecapOutcome = 9
-	decapDecapOutcomeDROP_SOURCE_NOT_ALLOWED decapDecapOutcome = 10
-	decapDecapOutcomeDROP_INNER_LENGTH       decapDecapOutcome = 11
-	decapDecapOutcomeDROP_CONGESTED          decapDecapOutcome = 12
-	decapDecapOutcomeDROP_CANNOT_STRIP       decapDecapOutcome = 13
+	decapDecapOutcomePASS_GUE_VARIANT        decapDecapOutcome = 8
+	decapDecapOutcomePASS_GUE_OPTIONS        decapDecapOutcome = 9
+	decapDecapOutcomePASS_GUE_CHECKSUM       decapDecapOutcome = 10
+	decapDecapOutcomePASS_INNER_CUT_SHORT    decapDecapOutcome = 11
+	decapDecapOutcomePASS_INNER_SENSELESS    decapDecapOutcome = 12
+	decapDecapOutcomeDROP_SOURCE_NOT_ALLOWED decapDecapOutcome = 13
+	decapDecapOutcomeDROP_INNER_LENGTH       decapDecapOutcome = 14
+	decapDecapOutcomeDROP_CONGESTED          decapDecapOutcome = 15
+	decapDecapOutcomeDROP_CANNOT_STRIP       decapDecapOutcome = 16
 )
 
 type decapDecapSource struct {

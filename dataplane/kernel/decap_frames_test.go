@@ -70,12 +70,71 @@ func decapInner(v6 bool, tos byte) []byte {
 	return decapIP(decapClient4, decapVIP4, 17, tos, datagram)
 }
 
+// decapMix is a way that an inner packet travels.
+type decapMix struct{ inner6, outer6, gue bool }
+
+// String names a mix as RFC titles do: inner in outer.
+func (m decapMix) String() string {
+	family := map[bool]string{false: "IPv4", true: "IPv6"}
+	if m.gue {
+		return family[m.inner6] + " in GUE over " + family[m.outer6]
+	}
+	return family[m.inner6] + " in " + family[m.outer6]
+}
+
+func (m decapMix) inner(tos byte) []byte { return decapInner(m.inner6, tos) }
+
+// frame is what the balancer sends: a packet in a tunnel of the mix.
+func (m decapMix) frame(tos byte, inner []byte) []byte {
+	if m.gue {
+		return decapFrame(decapInGUE(m.outer6, tos, inner))
+	}
+	return decapFrame(decapOuter(m.outer6, tos, inner))
+}
+
+// headers is the size of Ethernet's and the outer headers.
+func (m decapMix) headers() int {
+	size := 14 + 20
+	if m.outer6 {
+		size += 20
+	}
+	if m.gue {
+		size += 8 + 4
+	}
+	return size
+}
+
+// cut ends a frame after n bytes and lets the outer lengths agree.
+func (m decapMix) cut(frame []byte, n int) []byte {
+	cut := append([]byte(nil), frame[:n]...)
+	if udp := m.headers() - 12; m.gue {
+		binary.BigEndian.PutUint16(cut[udp+4:], uint16(n-udp))
+	}
+	if m.outer6 {
+		binary.BigEndian.PutUint16(cut[18:], uint16(n-54))
+		return cut
+	}
+	binary.BigEndian.PutUint16(cut[16:], uint16(n-14))
+	return decapSummed(cut)
+}
+
 // decapOuter puts a packet into a tunnel from the balancer.
 func decapOuter(v6 bool, tos byte, inner []byte) []byte {
+	return decapFromBalancer(v6, decapProtocol(inner), tos, inner)
+}
+
+// decapInGUE puts a packet into UDP, without a checksum, and that into a tunnel.
+func decapInGUE(v6 bool, tos byte, inner []byte) []byte {
+	headers := []byte{0xc1, 0x23, 6080 >> 8, 6080 & 0xff, 0, 0, 0, 0, 0, decapProtocol(inner), 0, 0}
+	binary.BigEndian.PutUint16(headers[4:], uint16(len(headers)+len(inner)))
+	return decapFromBalancer(v6, 17, tos, append(headers, inner...))
+}
+
+func decapFromBalancer(v6 bool, protocol, tos byte, payload []byte) []byte {
 	if v6 {
-		return decapIP(decapBalancer6, decapBackend6, decapProtocol(inner), tos, inner)
+		return decapIP(decapBalancer6, decapBackend6, protocol, tos, payload)
 	}
-	return decapIP(decapBalancer4, decapBackend4, decapProtocol(inner), tos, inner)
+	return decapIP(decapBalancer4, decapBackend4, protocol, tos, payload)
 }
 
 func decapProtocol(inner []byte) byte {
@@ -110,15 +169,4 @@ func decapSummed(frame []byte) []byte {
 // decapPadded is a frame with bytes behind the packet.
 func decapPadded(frame []byte, bytes int) []byte {
 	return append(append([]byte(nil), frame...), make([]byte, bytes)...)
-}
-
-// decapCut ends a frame after n bytes and lets the outer length agree.
-func decapCut(frame []byte, n int) []byte {
-	cut := append([]byte(nil), frame[:n]...)
-	if cut[12] == 0x08 {
-		binary.BigEndian.PutUint16(cut[16:], uint16(n-14))
-		return decapSummed(cut)
-	}
-	binary.BigEndian.PutUint16(cut[18:], uint16(n-54))
-	return cut
 }

@@ -124,26 +124,19 @@ func (b *decapBench) moved(t *testing.T, before map[string]uint64) string {
 	return strings.Join(moved, " and ")
 }
 
-// families names a mix as RFC titles do: inner in outer.
-func families(inner6, outer6 bool) string {
-	name := map[bool]string{false: "IPv4", true: "IPv6"}
-	return name[inner6] + " in " + name[outer6]
-}
-
-// eachMix calls f for the four mixes of inner and outer family.
-func eachMix(t *testing.T, f func(t *testing.T, inner6, outer6 bool)) {
-	for _, outer6 := range []bool{false, true} {
-		for _, inner6 := range []bool{false, true} {
-			t.Run(families(inner6, outer6), func(t *testing.T) { f(t, inner6, outer6) })
-		}
+// eachMix calls f for the mixes of inner and outer family, in IP and in GUE.
+func eachMix(t *testing.T, f func(t *testing.T, m decapMix)) {
+	for n := range 8 {
+		m := decapMix{inner6: n&1 != 0, outer6: n&2 != 0, gue: n&4 != 0}
+		t.Run(m.String(), func(t *testing.T) { f(t, m) })
 	}
 }
 
 func TestPrivilegedDecapsulatesEveryMixOfFamilies(t *testing.T) {
 	b := newDecapBench(t)
-	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
-		inner := decapInner(inner6, 0xb8)
-		b.check(t, decapFrame(decapOuter(outer6, 0, inner)), "DECAPSULATE", decapFrame(inner))
+	eachMix(t, func(t *testing.T, m decapMix) {
+		inner := m.inner(0xb8)
+		b.check(t, m.frame(0, inner), "DECAPSULATE", decapFrame(inner))
 	})
 }
 
@@ -172,13 +165,13 @@ func TestPrivilegedDecapCarriesCongestionAsRFC6040Says(t *testing.T) {
 		}
 		for _, column := range columns {
 			t.Run(row.inner+" in a tunnel packet with "+column.outer, func(t *testing.T) {
-				eachMix(t, func(t *testing.T, inner6, outer6 bool) {
-					frame := decapFrame(decapOuter(outer6, 10<<2|column.ecn, decapInner(inner6, dscp|row.ecn)))
+				eachMix(t, func(t *testing.T, m decapMix) {
+					frame := m.frame(10<<2|column.ecn, m.inner(dscp|row.ecn))
 					if column.want == drop {
 						b.check(t, frame, "DROP_CONGESTED", nil)
 						return
 					}
-					b.check(t, frame, "DECAPSULATE", decapFrame(decapInner(inner6, dscp|column.want)))
+					b.check(t, frame, "DECAPSULATE", decapFrame(m.inner(dscp|column.want)))
 				})
 			})
 		}
@@ -187,19 +180,22 @@ func TestPrivilegedDecapCarriesCongestionAsRFC6040Says(t *testing.T) {
 
 func TestPrivilegedDecapTrustsNoLength(t *testing.T) {
 	b := newDecapBench(t)
-	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
-		frame := decapFrame(decapOuter(outer6, 0, decapInner(inner6, 0)))
-		outerEnd, innerEnd := 14+20, 14+20+20
-		if outer6 {
-			outerEnd, innerEnd = outerEnd+20, innerEnd+20
+	eachMix(t, func(t *testing.T, m decapMix) {
+		frame := m.frame(0, m.inner(0))
+		ipEnd, outerEnd, innerEnd := 14+20, m.headers(), m.headers()+20
+		if m.outer6 {
+			ipEnd += 20
 		}
-		if inner6 {
+		if m.inner6 {
 			innerEnd += 20
 		}
 		for n := 14; n < len(frame); n++ {
 			outcome := "PASS_OUTER_SENSELESS"
-			if n < outerEnd {
+			switch {
+			case n < ipEnd:
 				outcome = "PASS_OUTER_CUT_SHORT"
+			case m.gue && n < ipEnd+8: // whose port cannot be read
+				outcome = "PASS_NOT_TUNNEL"
 			}
 			b.check(t, frame[:n], outcome, nil)
 		}
@@ -208,19 +204,19 @@ func TestPrivilegedDecapTrustsNoLength(t *testing.T) {
 			if n < innerEnd {
 				outcome = "PASS_INNER_CUT_SHORT"
 			}
-			b.check(t, decapCut(frame, n), outcome, nil)
+			b.check(t, m.cut(frame, n), outcome, nil)
 			// The rest is there, but as padding behind the tunnel packet.
-			b.check(t, append(decapCut(frame, n), frame[n:]...), outcome, nil)
+			b.check(t, append(m.cut(frame, n), frame[n:]...), outcome, nil)
 		}
 	})
 }
 
 func TestPrivilegedDecapLeavesPaddingToTheHost(t *testing.T) {
 	b := newDecapBench(t)
-	eachMix(t, func(t *testing.T, inner6, outer6 bool) {
-		inner := decapInner(inner6, 0)
-		b.check(t, decapPadded(decapFrame(decapOuter(outer6, 0, inner)), 18), "DECAPSULATE", decapPadded(decapFrame(inner), 18))
+	eachMix(t, func(t *testing.T, m decapMix) {
+		inner := m.inner(0)
+		b.check(t, decapPadded(m.frame(0, inner), 18), "DECAPSULATE", decapPadded(decapFrame(inner), 18))
 		longer := append(inner[:len(inner):len(inner)], 1, 2, 3)
-		b.check(t, decapFrame(decapOuter(outer6, 0, longer)), "DECAPSULATE", decapFrame(longer))
+		b.check(t, m.frame(0, longer), "DECAPSULATE", decapFrame(longer))
 	})
 }

@@ -30,6 +30,7 @@ func everyRoad() []road {
 			for _, outer := range []string{"4", "6"} {
 				address := fmt.Sprintf("{{v%s %d}}", outer, i+1)
 				all = append(all, road{fmt.Sprintf("IPv%s in IPv%s to a backend %s", inner, outer, place), "ipip", inner, address, name})
+				all = append(all, road{fmt.Sprintf("IPv%s in GUE over IPv%s to a backend %s", inner, outer, place), "gue", inner, address, name})
 				if place != "behind a gateway" {
 					all = append(all, road{fmt.Sprintf("IPv%s by l2 to the IPv%s neighbour %s", inner, outer, place), "l2", inner, address, name})
 				}
