@@ -29,6 +29,8 @@ type daemon struct {
 	consulAddress func() string
 	second        func() uint32 // of the clock that the program reads
 	overrides     *overrides
+	keeper        *keeper
+	secret        string // to be kept; "" where the file gives it
 	published     atomic.Pointer[page]
 
 	// ---
@@ -38,6 +40,7 @@ type daemon struct {
 	services   []desired.Service
 	watchNames map[string]string      // of the services that ask Consul
 	views      map[string]consul.View // by the names of the watches
+	recalling  recalling
 	candidates []desired.Candidate
 	followed   bool // prober and hops were given the candidates
 
@@ -75,11 +78,14 @@ func (d *daemon) begin(first loaded) error {
 	d.sample()
 	d.hold(tables)
 	d.journal = journal{log: d.log}
+	d.recalling.found = found(tables)
+	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
 	// may see packets before anything is known.
 	d.attach = attaching{since: time.Now(), may: len(tables.Services) > 0}
 	d.first = first.file
 	d.adopt(first)
+	d.keep(true)
 	d.publish()
 	return nil
 }
@@ -89,6 +95,7 @@ func (d *daemon) run(ctx context.Context) error {
 	for {
 		mail := d.inbox.take()
 		d.digest(mail)
+		d.recall()
 		d.expire()
 		if d.audit() || d.due(mail) {
 			d.reconcile(mail.arrived)
@@ -108,7 +115,7 @@ func (d *daemon) run(ctx context.Context) error {
 // wake is when to look again though nothing was heard.
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
-	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake()}
+	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after}
 	if d.writing.failures == 0 {
 		others = append(others, d.settling.wake())
 	}
@@ -142,6 +149,7 @@ func (d *daemon) digest(m mail) {
 			d.adopt(*m.loaded)
 		}
 	}
+	changed := m.loaded != nil
 	for name, view := range m.views {
 		if !d.expects(name) {
 			continue // of a query that a reload took back
@@ -149,10 +157,13 @@ func (d *daemon) digest(m mail) {
 		before := d.views[name]
 		d.views[name] = view
 		if view.Changed || !before.Known() {
-			d.followed = false
+			d.followed, changed = false, true
 		}
 	}
 	d.journal.views(d.watchNames, d.views)
+	if changed || len(m.views) > 0 {
+		d.keep(changed)
+	}
 }
 
 func (d *daemon) expects(name string) bool {
@@ -177,6 +188,7 @@ func (d *daemon) adopt(l loaded) {
 		}
 	}
 	d.views = views
+	d.recalling.forget(l.file)
 	d.log.Info("configuration taken", "path", d.path, "services", len(d.services))
 	for _, warning := range slices.Concat(l.warnings, l.pending) {
 		d.log.Warn(warning)

@@ -4,14 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/statedir"
 	"github.com/pointsman/pointsman/dataplane"
 )
 
@@ -39,31 +41,47 @@ type keptOverride struct {
 	Until   time.Time `json:"until"`
 }
 
-// openOverrides reads what an earlier daemon kept.
-func openOverrides(stateDir string) (*overrides, error) {
+// openOverrides reads what an earlier daemon kept. A file that is damaged is set
+// aside; one that cannot be read is an error, since the wishes in it still hold.
+func openOverrides(stateDir string, log *slog.Logger) (*overrides, error) {
 	o := &overrides{path: filepath.Join(stateDir, "overrides.json")}
-	text, err := os.ReadFile(o.path)
-	if errors.Is(err, os.ErrNotExist) {
+	text, err := statedir.Read(o.path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return o, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the overrides: %w", err)
+		return nil, err
 	}
+	if o.all, err = decodeOverrides(text); err != nil {
+		line := []any{"file", o.path, "reason", err}
+		if aside, failed := statedir.SetAside(o.path); failed == nil {
+			line = append(line, "set_aside_as", aside)
+		}
+		log.Warn("starting without the drains that operators asked for", line...)
+	}
+	return o, nil
+}
+
+func decodeOverrides(text []byte) ([]desired.Override, error) {
 	var kept overridesFile
 	if err := json.Unmarshal(text, &kept); err != nil {
-		return nil, fmt.Errorf("reading the overrides in %s: %w; remove it to start without them", o.path, err)
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
+	if kept.SchemaVersion != 1 {
+		return nil, fmt.Errorf("%w, with schema version %d", errForeign, kept.SchemaVersion)
+	}
+	var all []desired.Override
 	for _, k := range kept.Overrides {
 		id, err := parseID(k.Backend)
 		if err != nil {
-			return nil, fmt.Errorf("reading the overrides in %s: %w; remove it to start without them", o.path, err)
+			return nil, fmt.Errorf("%w: %w", errDamaged, err)
 		}
-		o.all = append(o.all, desired.Override{
+		all = append(all, desired.Override{
 			Service: k.Service, Backend: id, Kind: desired.OverrideKind(k.Kind),
 			Reason: k.Reason, By: k.By, Since: k.Since, Until: k.Until,
 		})
 	}
-	return o, nil
+	return all, nil
 }
 
 // parseID reads what dataplane.ID prints.
@@ -131,10 +149,7 @@ func (o *overrides) keep(all []desired.Override) error {
 	if err != nil {
 		return fmt.Errorf("writing the overrides: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(o.path), 0o700); err != nil {
-		return fmt.Errorf("making the state directory: %w", err)
-	}
-	if err := writeDurably(o.path, append(text, '\n')); err != nil {
+	if err := statedir.Write(o.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("keeping the overrides: %w", err)
 	}
 	o.all = all

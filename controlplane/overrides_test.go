@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ func drainOf(addr string, since time.Time, ttl time.Duration) desired.Override {
 
 func openIn(t *testing.T, dir string) *overrides {
 	t.Helper()
-	o, err := openOverrides(dir)
+	o, err := openOverrides(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,17 +103,37 @@ func TestWhatCannotBeKeptIsNotPromised(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableFileIsNotTakenForNone(t *testing.T) {
+func TestDamagedOverridesAreSetAside(t *testing.T) {
 	for promise, text := range map[string]string{
-		"no JSON":    "{",
-		"no address": `{"overrides": [{"service": "web", "backend": "elsewhere"}]}`,
+		"no JSON":         "{",
+		"no address":      `{"schema_version": 1, "overrides": [{"service": "web", "backend": "elsewhere"}]}`,
+		"another version": `{"schema_version": 2}`,
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "overrides.json"), []byte(text), 0o600); err != nil {
+		path := filepath.Join(dir, "overrides.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openOverrides(dir); err == nil || !strings.Contains(err.Error(), "remove it to start without them") {
-			t.Errorf("%s: got %v", promise, err)
+		var log record
+		o, err := openOverrides(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil || len(o.list()) != 0 {
+			t.Errorf("%s: got %v, %v", promise, o, err)
 		}
+		if said := log.take(); !strings.Contains(said, "level=WARN") || !strings.Contains(said, path+".set-aside") {
+			t.Errorf("%s: the log has %q", promise, said)
+		}
+		if kept, err := os.ReadFile(path + ".set-aside"); err != nil || string(kept) != text {
+			t.Errorf("%s: set aside is %q, %v", promise, kept, err)
+		}
+	}
+}
+
+func TestAnUnreadableFileIsNotTakenForNone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "overrides.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openOverrides(dir, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a folder in its place is no error")
 	}
 }

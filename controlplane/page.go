@@ -6,7 +6,6 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
-	"github.com/pointsman/pointsman/controlplane/discovery/consul"
 	"github.com/pointsman/pointsman/dataplane"
 )
 
@@ -23,7 +22,8 @@ type page struct {
 	samples   samples
 	attached  []dataplane.Attachment
 	attachErr error
-	views     map[string]consul.View // by service
+	unkept    func() string   // what cannot be written to disk, as a sentence
+	views     map[string]view // by service
 }
 
 func (d *daemon) publish() {
@@ -31,10 +31,10 @@ func (d *daemon) publish() {
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
 		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples,
 		attached: d.attach.done, attachErr: d.attach.err,
-		views: map[string]consul.View{},
+		views: map[string]view{}, unkept: d.keeper.warning,
 	}
-	for service, name := range d.watchNames {
-		p.views[service] = d.views[name]
+	for service := range d.watchNames {
+		p.views[service] = d.view(service)
 	}
 	if d.tables != nil {
 		p.flowLimit = len(d.tables.Flows)
@@ -71,8 +71,12 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 	for _, vip := range s.VIPs {
 		view.Listen = append(view.Listen, vip.String())
 	}
-	if at := p.views[s.Name].At; !at.IsZero() {
+	seen := p.views[s.Name]
+	if at := seen.At; !at.IsZero() {
 		view.ViewConfirmed = &at
+		if seen.stale {
+			view.StaleSince = &at
+		}
 	}
 	standing := p.placed[s.Name]
 	for protocol, n := range standing.phases {

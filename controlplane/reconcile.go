@@ -123,8 +123,8 @@ func (d *daemon) facts() desired.Input {
 			in.Views[s.Name] = desired.View{Known: true, Instances: staticInstances(s)}
 			continue
 		}
-		view := d.views[d.watchNames[s.Name]]
-		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: consulInstances(view), Nobody: query(*s.Consul).Nobody()}
+		view := d.view(s.Name)
+		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: view.instances, Nobody: query(*s.Consul).Nobody()}
 	}
 	return in
 }

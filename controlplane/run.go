@@ -60,11 +60,12 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	secret, err := hashSecret(file)
+	keeper, known := openKeeper(file.StateDir, o.Log)
+	secret, drawn, err := hashSecret(file, known.secret, o.Log)
 	if err != nil {
 		return err
 	}
-	overrides, err := openOverrides(file.StateDir)
+	overrides, err := openOverrides(file.StateDir, o.Log)
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,7 @@ func Run(ctx context.Context, o Options) error {
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
 		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery, moved: moved,
 		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
+		keeper: keeper, secret: drawn, recalling: recalling{notes: known},
 	}
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
@@ -100,6 +102,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return discovery.Run(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listener, daemon) })
 	group.Go(func() error { return reload(ctx, o.Reload, load, inbox, o.Log) })
+	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
 	return group.Wait()
 }

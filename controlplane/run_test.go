@@ -195,11 +195,34 @@ func TestTheHashSecretIsDrawnOnceAndKept(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%s is %v, %v", path, info, err)
 	}
-	if err := os.WriteFile(path, []byte("oops"), 0o600); err != nil {
-		t.Fatal(err)
+	drawn := h.opened.Secret
+	spoil := func(path string) {
+		if err := os.WriteFile(path, []byte("oops"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := Run(t.Context(), h.Options); err == nil || !strings.Contains(err.Error(), "16 hexadecimal digits") {
-		t.Errorf("a spoilt secret gives %v", err)
+	again := func(words ...string) {
+		end := h.run(t)
+		h.log.await(t, words...)
+		h.log.await(t, "attached")
+		end()
+	}
+	spoil(path)
+	again("the hash secret is damaged", path+".set-aside")
+	if h.opened.Secret != drawn {
+		t.Errorf("the secret was %x, and is %x although another file has it", drawn, h.opened.Secret)
+	}
+	other := filepath.Join(h.dir, "state", "last-known-good.json")
+	spoil(other)
+	again("starting without what an earlier daemon knew", other+".set-aside")
+	if h.opened.Secret != drawn {
+		t.Errorf("the secret was %x, and is %x although its own file has it", drawn, h.opened.Secret)
+	}
+	spoil(path)
+	spoil(other)
+	again("a hash secret was drawn")
+	if h.opened.Secret == drawn || h.opened.Secret == 0 {
+		t.Errorf("with both files spoilt the secret is %x", h.opened.Secret)
 	}
 }
 

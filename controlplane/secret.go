@@ -6,66 +6,63 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"os"
+	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/statedir"
 )
 
 // hashSecret is what keys the flow hash: the file's, which a fleet shares, else
-// one that this host drew once and keeps, so that a restart moves no flow.
-func hashSecret(file *config.File) (uint64, error) {
+// one that this host drew once and keeps, so that a restart moves no flow. Kept
+// is the same secret as another file has it: with another one every flow would
+// move, so it is worth having twice. What is drawn is "" if the file gives it.
+func hashSecret(file *config.File, kept string, log *slog.Logger) (secret uint64, drawn string, err error) {
 	if file.HashSecret != nil {
 		sum := sha256.Sum256([]byte(*file.HashSecret))
-		return binary.BigEndian.Uint64(sum[:]), nil
+		return binary.BigEndian.Uint64(sum[:]), "", nil
 	}
 	path := filepath.Join(file.StateDir, "hash-secret")
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return drawSecret(path)
-	case err != nil:
-		return 0, fmt.Errorf("reading the hash secret: %w", err)
+	text, err := statedir.Read(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, "", err
 	}
-	secret, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(secret) != 8 {
-		return 0, fmt.Errorf("reading the hash secret: %s does not hold 16 hexadecimal digits; remove it to have another drawn", path)
+	if secret, ok := parseSecret(string(text)); ok {
+		return secret, strings.TrimSpace(string(text)), nil
 	}
-	return binary.BigEndian.Uint64(secret), nil
+	if err == nil {
+		line := []any{"file", path, "reason", "it does not hold 16 hexadecimal digits"}
+		if aside, failed := statedir.SetAside(path); failed == nil {
+			line = append(line, "set_aside_as", aside)
+		}
+		log.Warn("the hash secret is damaged", line...)
+	}
+	secret, known := parseSecret(kept)
+	if !known {
+		secret = drawSecret()
+		kept = hex.EncodeToString(binary.BigEndian.AppendUint64(nil, secret))
+		log.Info("a hash secret was drawn", "file", path)
+	}
+	// A full disk is no reason not to balance: the other file is tried again.
+	if err := statedir.Write(path, []byte(kept+"\n")); err != nil {
+		log.Warn("the hash secret cannot be kept: unless that is mended, a restart breaks connections", "reason", err)
+	}
+	return secret, kept, nil
 }
 
-func drawSecret(path string) (uint64, error) {
+// parseSecret reads 16 hexadecimal digits.
+func parseSecret(text string) (uint64, bool) {
+	secret, err := hex.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(secret) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(secret), true
+}
+
+func drawSecret() uint64 {
 	var secret [8]byte
 	rand.Read(secret[:]) // never fails, by its documentation
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return 0, fmt.Errorf("making the state directory: %w", err)
-	}
-	if err := writeDurably(path, []byte(hex.EncodeToString(secret[:])+"\n")); err != nil {
-		return 0, fmt.Errorf("keeping the hash secret: %w", err)
-	}
-	return binary.BigEndian.Uint64(secret[:]), nil
-}
-
-// writeDurably replaces a file so that a crash leaves the old one or the new
-// one, and never a part.
-func writeDurably(path string, text []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return binary.BigEndian.Uint64(secret[:])
 }

@@ -33,6 +33,9 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	start            the daemon starts with this configuration
 //	stop             it ends
 //	restart          it ends, and another starts with what it left in the kernel
+//	reboot           it ends, and another starts with what is on the disk alone
+//	freeze           nothing that is known from now on reaches the disk before the daemon ends
+//	damage FILE      a byte of a file in the state directory is another
 //	reload           SIGHUP, with this configuration
 //	view SERVICE     Consul's answer: ADDRESS STATUS [WEIGHT] a line
 //	late WATCH       an answer to a question that was taken back
@@ -85,14 +88,36 @@ type stage struct {
 	log       record
 	raised    time.Time
 	state     string // the folder of what daemons leave to one another
+	frozen    []byte // what the disk will have when the daemon has ended
 	end       func()
 }
 
 func newStage(t *testing.T) *stage {
-	s := &stage{t: t, plane: fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096), end: func() {}, raised: time.Now(), state: t.TempDir()}
+	s := &stage{t: t, end: func() {}, raised: time.Now(), state: t.TempDir()}
+	s.boot()
+	return s
+}
+
+// boot makes a kernel that holds nothing.
+func (s *stage) boot() {
+	s.plane = fake.New(dataplane.Limits{Services: 16, VIPs: 16, Backends: 64}, 4096)
 	s.plane.AddInterface("eth0", fake.Interface{Index: 2})
 	s.plane.AddInterface("eth1", fake.Interface{Index: 3, Mode: "generic", Reason: "the driver refuses native mode"})
-	return s
+}
+
+// read reads a file of the state directory, and write replaces it.
+func (s *stage) read(name string) []byte {
+	text, err := os.ReadFile(filepath.Join(s.state, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return text
+}
+
+func (s *stage) write(name string, text []byte) {
+	if err := os.WriteFile(filepath.Join(s.state, name), text, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func play(t *testing.T, story *txtar.Archive) {
@@ -129,8 +154,21 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.end()
 	case "restart":
 		s.end()
+		if s.frozen != nil {
+			s.write("last-known-good.json", s.frozen)
+		}
 		s.plane = s.plane.Reopen()
 		s.start(data)
+	case "reboot":
+		s.end()
+		s.boot()
+		s.start(data)
+	case "freeze":
+		s.frozen = s.read("last-known-good.json")
+	case "damage":
+		text := s.read(rest)
+		text[len(text)/2] ^= 1
+		s.write(rest, text)
 	case "reload":
 		file, err := config.Parse("pointsman.hcl", data)
 		s.daemon.inbox.reloaded(loaded{file: file, err: err, at: time.Now()})
@@ -184,11 +222,12 @@ func (s *stage) start(data []byte) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	overrides, err := openOverrides(s.state)
+	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{ReplaceAttr: untimed}))
+	overrides, err := openOverrides(s.state, log)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{ReplaceAttr: untimed}))
+	keeper, known := openKeeper(s.state, log)
 	s.prober, s.hops = &fakeProber{}, &fakeHops{}
 	s.discovery = newDiscovery(nil, nil, log)
 	s.daemon = &daemon{
@@ -198,6 +237,8 @@ func (s *stage) start(data []byte) {
 		consulAddress: s.discovery.Address,
 		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
 		overrides:     overrides,
+		keeper:        keeper,
+		recalling:     recalling{notes: known},
 	}
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
 		s.t.Fatal(err)
@@ -205,9 +246,10 @@ func (s *stage) start(data []byte) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.daemon.run(ctx) }()
+	go func() { done <- keeper.Run(ctx) }()
 	s.end = func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			s.t.Error(err)
 		}
 		s.end = func() {}
@@ -217,7 +259,7 @@ func (s *stage) start(data []byte) {
 // untimed drops what differs from run to run. A time that never was stays, for
 // all to see.
 func untimed(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey || a.Key == "confirmed" && !a.Value.Time().IsZero() {
+	if a.Key == slog.TimeKey || a.Key == "file" || a.Key == "set_aside_as" || a.Key == "confirmed" && !a.Value.Time().IsZero() {
 		return slog.Attr{}
 	}
 	return a

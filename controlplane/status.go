@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -78,8 +79,13 @@ func (p *page) warnings() []string {
 	if p.attachErr != nil {
 		all = append(all, strings.Split(p.attachErr.Error(), "\n")...)
 	}
+	if text := p.unkept(); text != "" {
+		all = append(all, text)
+	}
 	for _, s := range p.report.Services {
-		if view := p.views[s.Name]; view.Reason != "" {
+		if view := p.views[s.Name]; view.stale && view.Known() {
+			all = append(all, fmt.Sprintf("Consul's view of service %s is held, stale since %s: %v", s.Name, view.At.UTC().Format(time.RFC3339), view.Err))
+		} else if view.stale {
 			all = append(all, fmt.Sprintf("Consul's view of service %s is held: %v", s.Name, view.Err))
 		}
 		if state, reason := p.judge(s); state != desired.OK {
@@ -96,9 +102,12 @@ func (p *page) consul(address string) *api.ConsulStatus {
 	}
 	status := &api.ConsulStatus{Address: address, State: "ok", Held: map[string]string{}}
 	for service, view := range p.views {
-		if view.Reason != "" {
+		if view.stale {
 			status.State = "stale"
-			status.Held[service] = string(view.Reason)
+			status.Held[service] = cmp.Or(string(view.Reason), "no answer yet")
+			if at := view.At; view.Known() && (status.StaleSince == nil || at.Before(*status.StaleSince)) {
+				status.StaleSince = &at
+			}
 		}
 		if at := view.At; view.Known() && (status.OldestView == nil || at.Before(*status.OldestView)) {
 			status.OldestView = &at

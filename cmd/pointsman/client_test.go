@@ -122,6 +122,12 @@ func TestTables(t *testing.T) {
 		"backends.txt":      func() error { return printBackends(&out, backends, false, noon) },
 		"backends-wide.txt": func() error { return printBackends(&out, backends, true, noon) },
 		"status.txt":        func() error { return printStatusPage(&out, scene{"degraded"}.Status(), noon) },
+		"status-stale.txt":  func() error { return printStatusPage(&out, stale(scene{"degraded"}.Status()), noon) },
+		"services-stale.txt": func() error {
+			services.Services[1].StaleSince = services.Services[1].ViewConfirmed
+			defer func() { services.Services[1].StaleSince = nil }()
+			return printServices(&out, services, noon)
+		},
 	} {
 		out.Reset()
 		if err := print(); err != nil {
@@ -129,6 +135,13 @@ func TestTables(t *testing.T) {
 		}
 		golden(t, name, out.String())
 	}
+}
+
+// stale is a status while Consul says nothing.
+func stale(s api.Status) api.Status {
+	since := noon.Add(-3 * time.Hour)
+	s.Consul.State, s.Consul.StaleSince = "stale", &since
+	return s
 }
 
 func TestHelp(t *testing.T) {

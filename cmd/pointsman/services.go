@@ -46,6 +46,9 @@ func printServices(w io.Writer, list api.Services, now time.Time) error {
 		if s.ViewConfirmed != nil {
 			view = age(now.Sub(*s.ViewConfirmed))
 		}
+		if s.StaleSince != nil {
+			view += " stale"
+		}
 		t.row(s.Name, strings.Join(s.Listen, ","), s.Forward, s.State, age(now.Sub(s.Since)),
 			fmt.Sprintf("%d/%d", s.BackendsUp, s.BackendsTotal), fmt.Sprint(unsettled(s.Phases)),
 			fmt.Sprint(s.NewFlows), fmt.Sprint(s.Packets), fmt.Sprint(s.Bytes), view, dash(s.Reason))

@@ -70,6 +70,8 @@ func printStatusPage(w io.Writer, status api.Status, now time.Time) error {
 		line("consul", "not used")
 	case consul.OldestView == nil:
 		line("consul", "%s, %s, no view yet", consul.Address, consul.State)
+	case consul.StaleSince != nil:
+		line("consul", "%s, stale since %s, %s ago", consul.Address, consul.StaleSince.UTC().Format(time.RFC3339), age(now.Sub(*consul.StaleSince)))
 	default:
 		line("consul", "%s, %s, oldest view %s ago", consul.Address, consul.State, age(now.Sub(*consul.OldestView)))
 	}

@@ -43,6 +43,8 @@ type ConsulStatus struct {
 	Address string `json:"address"`
 	// State is "ok", or "stale" if the view of some service is not confirmed.
 	State string `json:"state"`
+	// StaleSince is when the least recent of the views that are not confirmed was.
+	StaleSince *time.Time `json:"stale_since,omitempty"`
 	// Held are the services whose last known backends are held, with the reason.
 	Held map[string]string `json:"held,omitempty"`
 	// OldestView is when the least recent view was confirmed.
@@ -123,6 +125,8 @@ type Service struct {
 	BackendsUp    int        `json:"backends_up"`
 	BackendsTotal int        `json:"backends_total"`
 	ViewConfirmed *time.Time `json:"view_confirmed,omitempty"` // by Consul
+	// StaleSince is the same if Consul does not confirm it any more.
+	StaleSince *time.Time `json:"stale_since,omitempty"`
 	// Phases are the slots by phase, for "tcp" and "udp" as far as it listens.
 	Phases   map[string]Phases `json:"phases"`
 	NewFlows uint64            `json:"new_flows"`

@@ -1,0 +1,142 @@
+package controlplane
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/desired"
+	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// recallAfter is how long Consul may take to answer before its last word to an
+// earlier daemon counts. Where it says sooner that it cannot, it counts at once.
+const recallAfter = 3 * time.Second
+
+// recalling is what the loop knows from before it began.
+type recalling struct {
+	notes    lastKnown
+	found    map[string]*desired.Found // in the kernel, by service, when the loop began
+	after    time.Time                 // when notes count without a word from Consul; zero: they do
+	answered map[question]bool         // since the loop began: the note is of the past
+	used     map[string]recalled       // by service
+}
+
+// recalled is what stands for Consul's word about a service.
+type recalled struct {
+	question  question
+	confirmed time.Time
+	instances []desired.Instance // nil where the note is not used
+}
+
+// view is Consul's word about a service as far as it is known.
+type view struct {
+	consul.View
+	instances []desired.Instance
+	stale     bool // it may be out of date
+}
+
+// view is what there is to know about the backends of a service that asks Consul.
+func (d *daemon) view(service string) view {
+	now := d.views[d.watchNames[service]]
+	old, noted := d.recalling.used[service]
+	if now.Known() || !noted || old.instances == nil {
+		return view{View: now, instances: consulInstances(now), stale: now.Reason != ""}
+	}
+	now.At = old.confirmed
+	if now.Err == nil {
+		now.Err = errors.New("Consul has not answered yet")
+	}
+	return view{View: now, instances: old.instances, stale: true}
+}
+
+// found is what the tables have of the services that VIPs lead to.
+func found(tables *dataplane.Tables) map[string]*desired.Found {
+	byID := map[uint32]*desired.Found{}
+	all := map[string]*desired.Found{}
+	for _, entry := range tables.VIPs {
+		if byID[entry.Service] == nil {
+			byID[entry.Service] = &desired.Found{}
+			all[tables.Services[entry.Service].Name] = byID[entry.Service]
+		}
+	}
+	for _, backend := range tables.Backends {
+		if of := byID[backend.Service]; of != nil && !backend.Dead {
+			of.Backends = append(of.Backends, backend.ID)
+		}
+	}
+	return all
+}
+
+// recall lets notes stand for Consul's word where it does not come, and asks for
+// another decision where one begins to.
+func (d *daemon) recall() {
+	r := &d.recalling
+	late := r.after.IsZero() || passed(r.after)
+	if late {
+		r.after = time.Time{}
+	}
+	for _, s := range d.loaded.file.Services {
+		if s.Consul == nil {
+			continue
+		}
+		asked := asked(d.loaded.file.Consul, *s.Consul)
+		note, noted := r.notes.sets[asked]
+		_, used := r.used[s.Name]
+		now := d.views[d.watchNames[s.Name]]
+		switch {
+		case now.Known():
+			r.answered[asked] = true
+			delete(r.used, s.Name)
+		case noted && !used && !r.answered[asked] && (late || now.Reason != ""):
+			r.used[s.Name] = d.recallOne(s, asked, note)
+			d.decided, d.followed = false, false
+		}
+	}
+}
+
+func (d *daemon) recallOne(s config.Service, asked question, note answer) recalled {
+	instances, why := desired.Recall(
+		consulInstances(consul.View{Instances: note.instances}), s.Health != nil, d.recalling.found[s.Name])
+	if why != "" {
+		d.log.Warn("Consul's last word is not used: the kernel's tables are newer", "service", s.Name,
+			"stale_since", note.confirmed, "reason", why)
+		return recalled{question: asked}
+	}
+	d.log.Warn("forwarding by Consul's last word", "service", s.Name, "stale_since", note.confirmed, "instances", len(instances))
+	return recalled{asked, note.confirmed, append([]desired.Instance{}, instances...)}
+}
+
+// forget drops what stands for an answer to a question that is no longer asked.
+func (r *recalling) forget(file *config.File) {
+	asking := map[string]question{}
+	for _, s := range file.Services {
+		if s.Consul != nil {
+			asking[s.Name] = asked(file.Consul, *s.Consul)
+		}
+	}
+	maps.DeleteFunc(r.used, func(service string, old recalled) bool { return asking[service] != old.question })
+	r.after = time.Now().Add(recallAfter)
+}
+
+// keep has the keeper keep what is known now: Consul's word, and where there is
+// none yet, what was noted of its last.
+func (d *daemon) keep(changed bool) {
+	known := lastKnown{secret: d.secret, sets: map[question]answer{}}
+	for _, s := range d.loaded.file.Services {
+		if s.Consul == nil {
+			continue
+		}
+		asked := asked(d.loaded.file.Consul, *s.Consul)
+		now := d.views[d.watchNames[s.Name]]
+		if note, noted := d.recalling.notes.sets[asked]; noted && !now.Known() && !d.recalling.answered[asked] {
+			known.sets[asked] = note
+		} else if now.Known() {
+			known.sets[asked] = answer{now.At, slices.Clone(now.Instances)}
+		}
+	}
+	d.keeper.keep(known, changed)
+}
