@@ -90,7 +90,7 @@ func (c causes) detect(service string, b desired.BackendReport, since time.Time)
 		}
 	}
 	if view := c.d.views[c.d.watchNames[service]]; view.Answered.After(since) {
-		return c.arrived.Sub(view.Answered), true
+		return max(0, c.arrived.Sub(view.Answered)), true
 	}
 	return 0, false
 }

@@ -26,8 +26,10 @@ type Balancer struct {
 	Host   *lab.Host     // where it runs
 	Binary string        // path of the program
 	Daemon *lab.Process  // of the last Start; nil before
-	Consul *consul.Agent // nil until StartConsul
-	decaps []*lab.Host   // where pointsman decap is on
+	Consul *consul.Agent // that it asks; nil until StartConsul or StartCluster
+	// Cluster is what Consul is of; nil until StartCluster.
+	Cluster *consul.Cluster
+	decaps  []*lab.Host // where pointsman decap is on
 }
 
 // New is a balancer that does not run yet, on the lab's first.

@@ -143,11 +143,7 @@ func (a *Agent) RestartAlone(ctx context.Context) error {
 		return err
 	}
 	return a.await(ctx, "to listen", func(ctx context.Context) error {
-		dial := a.options.Dial
-		if dial == nil {
-			dial = new(net.Dialer).DialContext
-		}
-		conn, err := dial(ctx, "tcp", strings.TrimPrefix(a.HTTP, "http://"))
+		conn, err := a.dial(ctx)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/hashicorp/consul/api"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -121,9 +122,17 @@ func (a *Agent) data() string { return a.file("data") }
 // Forget takes from a killed member what it has on disk.
 func (a *Agent) Forget() error { return os.RemoveAll(a.data()) }
 
-// Leave ends an agent of a cluster as its host's shutdown would: it tells the
-// others, and its services are gone from the catalog.
-func (a *Agent) Leave() error { return a.end(syscall.SIGTERM) }
+// Leave ends an agent as its host's shutdown would: it tells the others, and its
+// node is gone from the catalog.
+func (c *Cluster) Leave(ctx context.Context, a *Agent) error {
+	if err := a.end(syscall.SIGTERM); err != nil {
+		return err
+	}
+	// A young agent may register its services once more after it has left. Who
+	// leads would notice within a minute.
+	_, err := c.Servers[0].api.Catalog().Deregister(&api.CatalogDeregistration{Node: a.options.Node}, (&api.WriteOptions{}).WithContext(ctx))
+	return err
+}
 
 // Leader is the server that leads, as a server says.
 func (c *Cluster) Leader() (*Agent, error) {

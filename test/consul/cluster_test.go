@@ -1,8 +1,6 @@
 package consul
 
 import (
-	"context"
-	"errors"
 	"os"
 	"testing"
 	"time"
@@ -52,14 +50,8 @@ func TestConsulClusterOutlivesItsLeaderAndAllOfItsServers(t *testing.T) {
 	must(near.await(t.Context(), "to have a leader again", near.ready))
 	known("after the death of all servers", 1)
 
-	must(far.Leave())
-	must(near.await(t.Context(), "to see the other gone", func(context.Context) error {
-		entries, _, err := near.Client().Health().Service("web", "", false, nil)
-		if err == nil && len(entries) > 0 {
-			err = errors.New("its instance is still there")
-		}
-		return err
-	}))
+	must(c.Leave(t.Context(), far))
+	known("after its agent left", 0)
 	must(near.Kill())
 	must(near.Forget())
 	must(near.Restart(t.Context()))

@@ -94,7 +94,11 @@ vip_pools  = ["192.0.2.0/24", "2001:db8:10::/64"]
 state_dir  = "` + s.StateDir() + `"
 `
 	if s.Consul != nil {
-		text += `consul { address = "` + s.Consul.HTTP + `" }` + "\n"
+		text += fmt.Sprintf("consul {\n  address = %q\n", s.Consul.HTTP)
+		if s.Consul.Token != "" {
+			text += fmt.Sprintf("  token_file = %q\n", s.tokenFile())
+		}
+		text += "}\n"
 	}
 	s.must(s.Configure(text + s.fill(services)))
 }

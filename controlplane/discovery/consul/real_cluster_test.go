@@ -2,11 +2,8 @@ package consul
 
 import (
 	"bytes"
-	"context"
 	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -164,7 +161,7 @@ func TestConsulFaultsOfServersAndAgentsLoseNobody(t *testing.T) {
 	t.Run("an agent of instances restarts gracefully", func(t *testing.T) {
 		f, r := f.in(t)
 		f.says(f.far, "b", "passing") // which its agent keeps on disk
-		f.must(f.far.Leave())
+		f.must(f.Leave(t.Context(), f.far))
 		r.until("its instances gone", is("z:passing "))
 		f.must(f.far.Restart(t.Context()))
 		back := r.until("its instances back", func(v View) bool { return len(v.Instances) == 4 })
@@ -195,7 +192,8 @@ func TestConsulFaultsOfServersAndAgentsLoseNobody(t *testing.T) {
 // not notice; one that needs a new one says why it holds.
 func (f fleet) withoutConnections(t *testing.T) {
 	f, r := f.in(t)
-	fill := f.fill()
+	release, err := f.near.Fill(t.Context())
+	f.must(err)
 	f.follows(r)
 	late := watchReal(t, f.near, Settings{}, web)
 	t.Log(late.until("the limit told", because(TooMany)).Err)
@@ -205,44 +203,10 @@ func (f fleet) withoutConnections(t *testing.T) {
 		t.Errorf("it does not say what to do: %v", told.Err)
 	}
 	r.never("without a connection", 2*time.Second, loses(4))
-	fill()
+	release()
 	r.until("everybody again", is(everybody))
 	late.until("everybody", is(everybody))
 	f.follows(r)
-}
-
-// fill takes all connections that the agent gives, and keeps taking what others
-// let go, until the returned function is called.
-func (f fleet) fill() (release func()) {
-	f.Helper()
-	ctx, stop := context.WithCancel(f.Context())
-	var greedy sync.WaitGroup
-	filled, address := make(chan struct{}), strings.TrimPrefix(f.near.HTTP, "http://")
-	var once sync.Once
-	for range 16 {
-		greedy.Go(func() {
-			for ctx.Err() == nil {
-				conn, err := net.Dial("tcp", address)
-				if err != nil {
-					continue
-				}
-				closing := context.AfterFunc(ctx, func() { conn.Close() })
-				// The agent says something only to one that is too many.
-				if n, _ := conn.Read(make([]byte, 512)); n > 0 {
-					once.Do(func() { close(filled) })
-				}
-				closing()
-				conn.Close()
-				pause(ctx, 5*time.Millisecond)
-			}
-		})
-	}
-	select {
-	case <-filled:
-	case <-time.After(15 * time.Second):
-		f.Fatal("the agent never refused a connection")
-	}
-	return func() { stop(); greedy.Wait() }
 }
 
 func TestConsulRightsThatAreTakenAwayInMidWatchLoseNobody(t *testing.T) {
