@@ -7,7 +7,7 @@
 #pragma once
 
 #include "gue.h"
-#include "packet.h"
+#include "too_big.h"
 
 #define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
 
@@ -146,7 +146,7 @@ static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct
 						const struct backend *backend)
 {
 	if (pkt->length > backend->longest)
-		return DROP_TOO_BIG;
+		return too_big(ctx, pkt, backend);
 	switch (backend->forward) {
 	case FORWARD_IPIP:
 		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 0) :

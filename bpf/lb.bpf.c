@@ -49,6 +49,9 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case PASS_FRAGMENT:
 	case PASS_UNREADABLE:
 		return XDP_PASS;
+	case REPLY_TOO_BIG:
+	case REPLY_TOO_BIG_NO_DF:
+		return XDP_TX;
 	case DROP_BAD_LENGTH:
 	case DROP_NO_BACKEND:
 	case DROP_TOO_BIG:

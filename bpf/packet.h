@@ -27,6 +27,8 @@ struct packet {
 	__u16 room;		/* bytes of the frame behind the Ethernet header, at most 65,535 */
 	__u8 tos;		/* IPv4 TOS or IPv6 traffic class: DSCP and ECN */
 	__u8 new_flow;		/* 1 for a TCP SYN */
+	__u8 ip_offset;		/* of the IP header in the frame */
+	__u8 unanswerable;	/* 1 where no ICMP error may answer: an ICMP message, a fragment but the first */
 	__u32 entropy;		/* of the flow, independent of its slot */
 	__u32 backend;		/* its index, for the counters */
 	__u32 forward_verdict;	/* XDP_TX or XDP_REDIRECT, once it is FORWARD for good */

@@ -117,6 +117,7 @@ static __always_inline enum outcome parse(struct xdp_md *ctx, struct packet *pkt
 	if (!eth)
 		return PASS_UNREADABLE;
 	pkt->room = room > 0xffff ? 0xffff : room;
+	pkt->ip_offset = ETH_HLEN;
 	/* The struct is packed, but this load need not be byte by byte. */
 	switch (*(__be16 *)((void *)eth + offsetof(struct ethhdr, h_proto))) {
 	case bpf_htons(ETH_P_IP):

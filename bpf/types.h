@@ -20,9 +20,12 @@ enum outcome {
 	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
 	PASS_UNREADABLE,	/* headers cut short or senseless before a VIP could be told */
 
+	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
+	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
+
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
-	DROP_TOO_BIG,		/* does not fit the path to the backend once encapsulated */
+	DROP_TOO_BIG,		/* too long likewise, and nobody to tell, or more than may be told in a second */
 	DROP_NO_HEADROOM,	/* the driver left no room for the outer header */
 	DROP_NO_EGRESS,		/* the backend's interface is not in the egress map */
 };
@@ -167,6 +170,12 @@ struct service {
 	__u64 fingerprint;	/* of the members and weights that the slots were built from */
 };
 
+/* How many ICMP errors were sent in a second. */
+struct error_budget {
+	__u32 second;
+	__u32 sent;
+};
+
 /* What differs between machines. Written once, before the program is loaded. */
 #define HASH_WORDS 10
 
@@ -175,4 +184,5 @@ struct settings {
 	__u64 hash_seed;	/* of the slot and the entropy */
 	__u64 flow_seed;	/* of the bucket and the digest */
 	__u32 bucket_mask;	/* the number of buckets, a power of two, less one */
+	__u32 errors_per_second;	/* ICMP errors that each CPU may send */
 };

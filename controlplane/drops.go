@@ -52,7 +52,7 @@ func (d *daemon) sample() {
 // packet, and nothing here is the worse for it.
 var dropAdvice = map[string]string{
 	"DROP_NO_BACKEND":  "'pointsman backends' says why none is up",
-	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, so enlarge its MTU, or have backends ask for smaller segments",
+	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
 	"DROP_NO_HEADROOM": "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
 	"DROP_NO_EGRESS":   "the daemon mends that by itself, and if it stays, its log says why",
 }

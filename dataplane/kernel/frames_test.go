@@ -38,6 +38,7 @@ type flow struct {
 	ack      bool // TCP: not a SYN
 	size     int  // of the payload; 0 means 64, which needs no Ethernet padding
 	options  int  // bytes of IPv4 options
+	df       bool // IPv4: do not fragment
 	client   uint16
 }
 
@@ -84,6 +85,9 @@ func (f flow) network() (gopacket.NetworkLayer, layers.EthernetType) {
 	ip := &layers.IPv4{
 		Version: 4, TOS: f.tos, Id: 4711, TTL: 57,
 		Protocol: layers.IPProtocol(f.protocol), SrcIP: client4.AsSlice(), DstIP: vip4.AsSlice(),
+	}
+	if f.df {
+		ip.Flags = layers.IPv4DontFragment
 	}
 	for range f.options {
 		ip.Options = append(ip.Options, layers.IPv4Option{OptionType: 1}) // no operation

@@ -56,6 +56,12 @@ type lbConditionLine struct {
 	}
 }
 
+type lbErrorBudget struct {
+	_      structs.HostLayout
+	Second uint32
+	Sent   uint32
+}
+
 type lbFlowBucket struct {
 	_    structs.HostLayout
 	Flow [8]uint64
@@ -81,17 +87,19 @@ const (
 type lbOutcome uint32
 
 const (
-	lbOutcomeFORWARD          lbOutcome = 0
-	lbOutcomePASS_NOT_IP      lbOutcome = 1
-	lbOutcomePASS_NOT_TCP_UDP lbOutcome = 2
-	lbOutcomePASS_NOT_VIP     lbOutcome = 3
-	lbOutcomePASS_FRAGMENT    lbOutcome = 4
-	lbOutcomePASS_UNREADABLE  lbOutcome = 5
-	lbOutcomeDROP_BAD_LENGTH  lbOutcome = 6
-	lbOutcomeDROP_NO_BACKEND  lbOutcome = 7
-	lbOutcomeDROP_TOO_BIG     lbOutcome = 8
-	lbOutcomeDROP_NO_HEADROOM lbOutcome = 9
-	lbOutcomeDROP_NO_EGRESS   lbOutcome = 10
+	lbOutcomeFORWARD             lbOutcome = 0
+	lbOutcomePASS_NOT_IP         lbOutcome = 1
+	lbOutcomePASS_NOT_TCP_UDP    lbOutcome = 2
+	lbOutcomePASS_NOT_VIP        lbOutcome = 3
+	lbOutcomePASS_FRAGMENT       lbOutcome = 4
+	lbOutcomePASS_UNREADABLE     lbOutcome = 5
+	lbOutcomeREPLY_TOO_BIG       lbOutcome = 6
+	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 7
+	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 8
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 9
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 10
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 11
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 12
 )
 
 type lbPhase uint32
@@ -112,12 +120,12 @@ type lbService struct {
 }
 
 type lbSettings struct {
-	_          structs.HostLayout
-	HashKey    [10]uint32
-	HashSeed   uint64
-	FlowSeed   uint64
-	BucketMask uint32
-	_          [4]byte
+	_               structs.HostLayout
+	HashKey         [10]uint32
+	HashSeed        uint64
+	FlowSeed        uint64
+	BucketMask      uint32
+	ErrorsPerSecond uint32
 }
 
 type lbSlotLine struct {
@@ -158,6 +166,7 @@ const (
 	lbMapBackends         = "backends"
 	lbMapConditions       = "conditions"
 	lbMapEgress           = "egress"
+	lbMapErrorBudget      = "error_budget"
 	lbMapFlowEvents       = "flow_events"
 	lbMapFlows            = "flows"
 	lbMapOutcomes         = "outcomes"
@@ -222,6 +231,7 @@ type lbMapSpecs struct {
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
 	Egress          *ebpf.MapSpec `ebpf:"egress"`
+	ErrorBudget     *ebpf.MapSpec `ebpf:"error_budget"`
 	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
 	Flows           *ebpf.MapSpec `ebpf:"flows"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
@@ -262,6 +272,7 @@ type lbMaps struct {
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conditions      *ebpf.Map `ebpf:"conditions"`
 	Egress          *ebpf.Map `ebpf:"egress"`
+	ErrorBudget     *ebpf.Map `ebpf:"error_budget"`
 	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
 	Flows           *ebpf.Map `ebpf:"flows"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
@@ -276,6 +287,7 @@ func (m *lbMaps) Close() error {
 		m.Backends,
 		m.Conditions,
 		m.Egress,
+		m.ErrorBudget,
 		m.FlowEvents,
 		m.Flows,
 		m.Outcomes,

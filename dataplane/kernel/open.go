@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -19,7 +20,14 @@ type Options struct {
 	Limits dataplane.Limits
 	Slots  uint32 // slots of all services together; rounded up to a full line
 	Flows  uint32 // flows that can be remembered; rounded up to a power of two
+	// Errors are the ICMP errors that each CPU may send in a second; 0 means
+	// DefaultErrors.
+	Errors uint32
 }
+
+// DefaultErrors is as many as Linux sends itself (net.ipv4.icmp_msgs_per_sec),
+// but for each CPU, because CPUs that share a counter wait for each other.
+const DefaultErrors = 1000
 
 // DataPlane is the program and its maps in the kernel. Its methods may not be
 // called at the same time. Closing it leaves everything pinned and forwarding.
@@ -50,7 +58,7 @@ func Open(options Options) (*DataPlane, error) {
 	}
 	defer closeMaps(adopted)
 	buckets := spec.Maps[lbMapFlows].MaxEntries
-	if err := spec.Variables[lbVarConfig].Set(settings(options.Secret, buckets)); err != nil {
+	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets)); err != nil {
 		return nil, fmt.Errorf("keying the flow hash: %w", err)
 	}
 
@@ -87,13 +95,15 @@ const (
 	conditionsPerLine = uint32(len(lbConditionLine{}.Slot))
 )
 
-func settings(secret uint64, buckets uint32) lbSettings {
-	hash := dataplane.NewHash(secret)
+func settings(options Options, buckets uint32) lbSettings {
+	hash := dataplane.NewHash(options.Secret)
 	return lbSettings{
 		HashKey:    hash.Key,
 		HashSeed:   hash.SlotSeed,
 		FlowSeed:   hash.FlowSeed,
 		BucketMask: buckets - 1,
+
+		ErrorsPerSecond: cmp.Or(options.Errors, DefaultErrors),
 	}
 }
 
