@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -21,12 +22,14 @@ type clients struct {
 	stop  context.CancelFunc
 	over  []chan traffic.Answers
 	talks []*traffic.Conversation
+	asked heard // by ask
 }
 
 // heard is what became of what clients did.
 type heard struct {
-	traffic.Answers               // to the requests
-	broken          traffic.Flows // of those that stayed open
+	traffic.Answers                // to the requests
+	broken          traffic.Flows  // of those that stayed open
+	opened          map[string]int // flows by VIP: requests, and those that stayed open
 }
 
 // load is for a VIP that is written "http 192.0.2.1:80".
@@ -55,7 +58,7 @@ func (s *stage) ask(vip string, requests int) traffic.Answers {
 func (s *stage) keepAsking(vips ...string) *clients {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(s.t.Context())
-	c := &clients{s: s, vips: vips, stop: stop}
+	c := &clients{s: s, vips: vips, stop: stop, asked: heard{opened: map[string]int{}}}
 	s.t.Cleanup(c.leave)
 	for _, vip := range vips {
 		load := s.load(vip)
@@ -65,10 +68,19 @@ func (s *stage) keepAsking(vips ...string) *clients {
 		go func() { over <- load.Run(ctx) }()
 	}
 	for _, vip := range vips {
-		s.allAnswered(vip, s.ask(vip, 50))
+		s.allAnswered(vip, c.ask(vip, 50))
 	}
 	c.join()
 	return c
+}
+
+// ask is the stage's, and what becomes of it is heard in the end.
+func (c *clients) ask(vip string, requests int) traffic.Answers {
+	c.s.t.Helper()
+	answers := c.s.ask(vip, requests)
+	c.asked.Answers = append(c.asked.Answers, answers...)
+	c.asked.opened[vip] += len(answers)
+	return answers
 }
 
 // The flows that join stay in use: a UDP flow that is silent for longer than the
@@ -85,6 +97,7 @@ func (c *clients) join() {
 	for _, vip := range c.vips {
 		talk := &traffic.Conversation{Flows: c.s.openFlows(vip, joining), Every: talkEvery, Patience: patience / 2}
 		c.talks = append(c.talks, talk)
+		c.asked.opened[vip] += len(talk.Flows)
 		go talk.Run(context.Background()) // until leave closes its flows
 	}
 }
@@ -113,9 +126,11 @@ func (c *clients) finish() heard {
 	})
 	<-enough
 	c.leave()
-	var h heard
-	for _, over := range c.over {
-		h.Answers = append(h.Answers, <-over...)
+	h := heard{Answers: slices.Clone(c.asked.Answers), opened: maps.Clone(c.asked.opened)}
+	for i, over := range c.over {
+		answers := <-over
+		h.Answers = append(h.Answers, answers...)
+		h.opened[c.vips[i]] += len(answers)
 	}
 	h.Sort()
 	for _, talk := range c.talks {

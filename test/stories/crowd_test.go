@@ -162,18 +162,48 @@ func causes(broken traffic.Flows) string {
 		len(broken), broken.Counts(), first.Client.Network(), first.Client, clock(first.At), first.Broken)
 }
 
-// newcomers sends requests, each a new flow, and says whom they reached.
+// newcomers sends requests, each a new flow, and says whom they reached. All must
+// be answered.
 func (c *crowd) newcomers(when, vip string, requests int) map[string]int {
+	c.t.Helper()
+	answers := c.arrive(vip, requests)
+	c.allAnswered(when+", "+vip, answers)
+	return c.reached(when, vip, answers)
+}
+
+// newcomersInAFlood are newcomers whose first SYN may find the table full and go
+// to the fallback, and whose second may be remembered for the owner, which resets
+// what the fallback answers late. Nothing else may happen to them, and this not to
+// one in a hundred.
+func (c *crowd) newcomersInAFlood(vip string, requests int) {
+	c.t.Helper()
+	answers := c.arrive(vip, requests)
+	failed := answers.Failed()
+	for _, a := range failed {
+		if a.Took < synAgain {
+			c.t.Errorf("in the flood, a connection broke after %v, before its SYN can have been sent twice: %v", a.Took, a.Err)
+		}
+		c.t.Logf("  in the flood, a connection broke after %v: %v", a.Took, a.Err)
+	}
+	if len(failed) > requests/100 {
+		c.allAnswered("in the flood, "+vip, answers)
+	}
+	c.reached("in the flood", vip, answers)
+}
+
+// synAgain is after how long a client sends its SYN again (RFC 6298, section 2.1).
+const synAgain = time.Second
+
+func (c *crowd) arrive(vip string, requests int) traffic.Answers {
 	c.t.Helper()
 	load := c.load(vip)
 	// A SYN that is lost is sent again after a second, and after two more.
 	load.Requests, load.Workers, load.Timeout = requests, 8, 5*time.Second
-	answers := load.Run(c.ctx)
-	// A SYN that the table refused goes to the fallback; sent again, it may be
-	// remembered for the owner, which resets what the fallback answered late.
-	if failed := answers.Failed(); len(failed) > requests/100 {
-		c.allAnswered(when+", "+vip, answers)
-	}
+	return load.Run(c.ctx)
+}
+
+func (c *crowd) reached(when, vip string, answers traffic.Answers) map[string]int {
+	c.t.Helper()
 	counts := answers.Counts()
 	text := ""
 	for _, name := range slices.Sorted(maps.Keys(counts)) {

@@ -27,7 +27,7 @@ func TestPrivilegedFlowsToLivingBackendsSurviveEveryChange(t *testing.T) {
 	c.act("weights change in a flood of SYNs", func() {
 		c.flood(func() {
 			c.reload(h.with(1, 4, 2, 2, 2))
-			c.newcomers("in the flood", crowdTCP4, 300)
+			c.newcomersInAFlood(crowdTCP4, 300)
 			c.join(40, 8)
 		})
 	})
