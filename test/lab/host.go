@@ -21,6 +21,7 @@ type Host struct {
 	Addr4 netip.Addr // of eth0
 	Addr6 netip.Addr // of eth0, global
 
+	mtu   int // of its wires, if it is no client
 	ns    *namespace
 	links *netlink.Handle
 	plugs []plug // the far ends of its cables
@@ -43,7 +44,7 @@ func (l *Lab) addHost(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Name: name, ns: ns}
+	h := &Host{Name: name, mtu: l.mtu, ns: ns}
 	l.hosts = append(l.hosts, h)
 	if h.links, err = netlink.NewHandleAt(ns.handle, unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("opening netlink in %s: %w", ns.name, err)

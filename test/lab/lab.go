@@ -11,6 +11,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -43,6 +44,8 @@ type Options struct {
 	// SecondBalancer asks for another balancer beside the first, on the same
 	// segment. The router sends it nothing until SendVIPsTo.
 	SecondBalancer bool
+	// MTU of all wires but the client's; 0 means DefaultMTU.
+	MTU int
 	// Ports are what the backends listen on; the zero value is DefaultPorts.
 	Ports Ports
 }
@@ -65,6 +68,7 @@ type Lab struct {
 	// the second, then those behind the gateway.
 	Backends []*Host
 
+	mtu   int
 	hosts []*Host // everything with a namespace, switches included
 	close func() error
 }
@@ -83,6 +87,7 @@ func New(opts Options) (*Lab, error) {
 	}
 	l.Dir, l.PinDir = traces(l.Prefix)
 	l.close = sync.OnceValue(l.takeDown)
+	l.mtu = cmp.Or(opts.MTU, DefaultMTU)
 	if opts.Ports.none() {
 		opts.Ports = DefaultPorts
 	}

@@ -139,7 +139,7 @@ func (l *Lab) connectClient() (err error) {
 	if l.Client, err = l.addHost("client"); err != nil {
 		return err
 	}
-	if err := wire(l.Client, "eth0", l.Router, "eth0", clientMTU); err != nil {
+	if err := wire(l.Client, "eth0", l.Router, "eth0", ClientMTU); err != nil {
 		return err
 	}
 	if err := l.Router.live("eth0", access, routerNumber); err != nil {

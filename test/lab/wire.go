@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mtu of the wires between balancer and backends: a client's full frame still
-// fits with an outer IPv6 header. Clients are behind clientMTU.
+// DefaultMTU is that of the wires between balancer and backends: a client's full
+// frame still fits with all outer headers. Clients are behind ClientMTU.
 const (
-	mtu       = 1600
-	clientMTU = 1500
+	DefaultMTU = 1600
+	ClientMTU  = 1500
 )
 
 // wire joins two hosts by a cable, a veth pair.
@@ -50,7 +50,7 @@ func (l *Lab) newSwitch(name string) (*Host, error) {
 	}
 	// Without snooping, neighbour discovery needs no querier.
 	snooping := false
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", MTU: mtu, TxQLen: -1}, MulticastSnooping: &snooping}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", MTU: l.mtu, TxQLen: -1}, MulticastSnooping: &snooping}
 	if err := h.links.LinkAdd(bridge); err != nil {
 		return nil, fmt.Errorf("making the bridge of %s: %w", name, err)
 	}
@@ -63,7 +63,7 @@ func (l *Lab) newSwitch(name string) (*Host, error) {
 
 // plugIn joins a host's interface to a switch.
 func (h *Host) plugIn(iface string, to *Host) error {
-	if err := wire(h, iface, to, h.Name, mtu); err != nil {
+	if err := wire(h, iface, to, h.Name, h.mtu); err != nil {
 		return err
 	}
 	port, err := to.links.LinkByName(h.Name)
