@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gue.h"
+#include "tags.h"
 #include "too_big.h"
 
 #define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
@@ -142,11 +143,8 @@ static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, cons
 	return FORWARD;
 }
 
-static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct packet *pkt,
-						const struct backend *backend)
+static __always_inline enum outcome wrap(struct xdp_md *ctx, const struct packet *pkt, const struct backend *backend)
 {
-	if (pkt->length > backend->longest)
-		return too_big(ctx, pkt, backend);
 	switch (backend->forward) {
 	case FORWARD_IPIP:
 		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 0) :
@@ -160,4 +158,19 @@ static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct
 		break;
 	}
 	return DROP_NO_BACKEND;
+}
+
+/* Tags are dealt with before and after, so that frames without any pay for nothing but the questions. */
+static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct packet *pkt,
+						const struct backend *backend)
+{
+	enum outcome result;
+
+	if (pkt->length > backend->longest)
+		return too_big(ctx, pkt, backend);
+	if (pkt->ip_offset != ETH_HLEN && untag(ctx, pkt->ip_offset))
+		return DROP_NO_HEADROOM;
+	if ((result = wrap(ctx, pkt, backend)))
+		return result;
+	return backend->vlan[0] ? tag(ctx, backend) : FORWARD;
 }

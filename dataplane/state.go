@@ -163,10 +163,8 @@ type Hop struct {
 // leastMTU is that of every IPv4 link: RFC 791, section 3.2.
 const leastMTU = 68
 
-// overhead is what a packet must be shorter than the path's MTU, for the outer
-// headers and for a second tag: the kernel redirects frames that are one tag
-// longer than the interface's MTU, and silently drops others (xdp_ok_fwd_dev).
-func overhead(forward Forward, to netip.Addr, vlan [2]uint16) uint16 {
+// overhead is what the outer headers take of the path's MTU.
+func overhead(forward Forward, to netip.Addr) uint16 {
 	var bytes uint16
 	if forward.Tunnels() {
 		bytes = 40
@@ -177,16 +175,13 @@ func overhead(forward Forward, to netip.Addr, vlan [2]uint16) uint16 {
 	if forward == GUE {
 		bytes += 8 + 4 // of UDP and of GUE
 	}
-	if vlan[1] != 0 {
-		bytes += 4
-	}
 	return bytes
 }
 
-func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.Addr, b.Hop.VLAN) }
+func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.Addr) }
 
 // Overhead is what packets to the backend must be shorter than its path's MTU.
-func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.Addr, e.Hop.VLAN) }
+func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.Addr) }
 
 // ServiceTag in a tag of Hop.VLAN says that its type is 0x88a8 (802.1ad) and not
 // 0x8100 (802.1Q).

@@ -99,9 +99,6 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	if hop.Interface == 0 {
 		return lbBackend{}, fmt.Errorf("backend %s has no egress interface", entry.ID)
 	}
-	if hop.VLAN != [2]uint16{} {
-		return lbBackend{}, fmt.Errorf("backend %s is in a VLAN, and the program writes no tags", entry.ID)
-	}
 	if hop.MTU < entry.Overhead() {
 		return lbBackend{}, fmt.Errorf("backend %s has an MTU of %d, and its outer headers take %d", entry.ID, hop.MTU, entry.Overhead())
 	}

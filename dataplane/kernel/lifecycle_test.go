@@ -35,6 +35,7 @@ func randomServices(random *rand.Rand) []dataplane.Service {
 			backend := backendTo(addr, dataplane.IPIP+dataplane.Forward(random.IntN(3)), loopback)
 			backend.Port = uint16(random.IntN(2) * 80)
 			backend.Weight = uint16(random.IntN(3))
+			backend.Hop.VLAN[0] = uint16(random.IntN(3) * 100)
 			service.Backends = append(service.Backends, backend)
 		}
 		services = append(services, service)
