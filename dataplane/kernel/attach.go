@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -53,19 +54,20 @@ func (d *DataPlane) pinMaps() error {
 	if d.promoted {
 		return nil
 	}
-	maps := d.objects.lbMaps
-	return d.pins.pinNext(map[string]*ebpf.Map{
-		lbMapBackendCounters: maps.BackendCounters,
-		lbMapBackends:        maps.Backends,
-		lbMapConditions:      maps.Conditions,
-		lbMapFlows:           maps.Flows,
-		lbMapFlowEvents:      maps.FlowEvents,
-		lbMapEgress:          maps.Egress,
-		lbMapOutcomes:        maps.Outcomes,
-		lbMapServices:        maps.Services,
-		lbMapSlots:           maps.Slots,
-		lbMapVips:            maps.Vips,
-	})
+	return d.pins.pinNext(d.tables())
+}
+
+// tables are all maps that outlive a process, by name. None can be forgotten: one
+// that is not pinned would keep the next process from adopting the others.
+func (d *DataPlane) tables() map[string]*ebpf.Map {
+	tables := make(map[string]*ebpf.Map)
+	maps := reflect.ValueOf(d.objects.lbMaps)
+	for i := range maps.NumField() {
+		if name := maps.Type().Field(i).Tag.Get("ebpf"); isTable(name) {
+			tables[name] = maps.Field(i).Interface().(*ebpf.Map)
+		}
+	}
+	return tables
 }
 
 func (d *DataPlane) attach(name string) (dataplane.Attachment, error) {
