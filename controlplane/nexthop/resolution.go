@@ -98,11 +98,12 @@ type Route struct {
 
 // answer is what resolve has found: a resolution, and the neighbour that it
 // stands on. Where that neighbour has no MAC the resolution has a Problem, and
-// silent says so; failed tells that the kernel has given up on it.
+// silent says so; failed tells that the kernel has given up on it. Where the
+// Problem is an interface without a carrier, dark says so.
 type answer struct {
 	Resolution
 	hop
-	silent, failed bool
+	silent, failed, dark bool
 }
 
 // world is what the kernel has told, as plain values.
@@ -132,7 +133,9 @@ func (w world) resolve(addr netip.Addr, route Route, before Resolution) answer {
 	}
 	frame, trouble := w.below(link)
 	if trouble != "" {
-		return problem("%s", trouble).on(link.Name, uint32(frame.from.Index))
+		found := problem("%s", trouble).on(link.Name, uint32(frame.from.Index))
+		found.dark = frame.from.Up && !frame.from.Carrier
+		return found
 	}
 	if trouble := objectionToSource(addr, route, link); trouble != "" {
 		return problem("%s", trouble).on(link.Name, uint32(frame.from.Index))
@@ -152,7 +155,7 @@ func (w world) resolve(addr netip.Addr, route Route, before Resolution) answer {
 	neighbour := w.neighbours[asked]
 	if !neighbour.usable() {
 		way.Problem = fmt.Sprintf("%s %s on %s does not answer %s: is it up, and on this segment?", role, next, link.Name, protocol(next))
-		return answer{way, asked, true, neighbour.State == Failed}
+		return answer{Resolution: way, hop: asked, silent: true, failed: neighbour.State == Failed}
 	}
 	way.NextHopMAC = [6]byte(neighbour.MAC)
 	return answer{Resolution: way, hop: asked}

@@ -178,6 +178,47 @@ func TestRouteThatWentWithItsInterfaceStaysExplained(t *testing.T) {
 	})
 }
 
+func TestAnInterfaceThatHasJustComeUpIsWaitedForWhileThereIsAnotherWay(t *testing.T) {
+	eth1 := Link{Index: 3, Name: "eth1", MAC: eth0MAC, MTU: 1500, Up: true, Carrier: true}
+	dark := eth1
+	dark.Carrier = false
+	there := Neighbour{hop: hop{3, web4}, MAC: peerMAC, State: Answered}
+	onto := func(r *rig) { // the route moves to eth1, which is up and has no carrier
+		r.happen(becomes(web4, Answered))
+		r.pass(time.Minute)
+		r.heard()
+		r.host().Lock()
+		r.routes[web4] = Route{Kind: Unicast, Interface: 3, Source: own4}
+		r.host().Unlock()
+		r.happen(linkEvent{Link: dark})
+	}
+	inBubble(t, func(r *rig) {
+		onto(r)
+		r.pass(time.Second)
+		r.happen(linkEvent{Link: eth1})
+		r.happen(neighbourEvent{Neighbour: there})
+		got := r.heard()
+		wantNews(t, got, time.Minute+time.Second, "")
+		if got[0].Interface != "eth1" {
+			t.Errorf("told %+v", got[0])
+		}
+	})
+	inBubble(t, func(r *rig) {
+		onto(r)
+		r.pass(time.Minute)
+		wantNews(t, r.heard(), time.Minute+grace, "interface eth1 has no carrier")
+	})
+	inBubble(t, func(r *rig) { // the same interface loses its carrier: there is no other way
+		r.happen(becomes(web4, Answered))
+		r.pass(time.Minute)
+		r.heard()
+		pulled := eth0
+		pulled.Carrier = false
+		r.happen(linkEvent{Link: pulled})
+		wantNews(t, r.heard(), time.Minute, "interface eth0 has no carrier")
+	})
+}
+
 func TestAfterLostEventsEverythingIsLookedUpAnew(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.happen(becomes(web4, Answered))

@@ -43,7 +43,7 @@ type way struct {
 	heard   hop  // the neighbour that last answered
 	said    Resolution
 	known   bool      // said has been told
-	waiting time.Time // since when hop has been silent, zero when it is not
+	waiting time.Time // since when hop has been silent or its interface dark, zero when it is not
 }
 
 // told is a resolution that is other than the last one.
@@ -196,12 +196,15 @@ func (w *ways) find(addr netip.Addr, way *way, now time.Time) answer {
 	return w.resolve(addr, way.route, way.said)
 }
 
-// waitsUntil is when the last word falls if the neighbour stays silent; zero
-// where what was found is to be told now.
+// waitsUntil is when the last word falls if the neighbour stays silent, or the
+// interface that the route has moved to dark; zero where what was found is to be
+// told now. An interface that comes up gets its routes at once, and its carrier
+// within a second: until then the other way is no worse than it was.
 func (y *way) waitsUntil(found answer, now time.Time) time.Time {
 	another := found.hop != y.hop
 	y.hop = found.hop
-	if !found.silent {
+	rising := found.dark && y.known && y.said.Problem == "" && y.said.Index != found.Index
+	if !found.silent && !rising {
 		y.waiting, y.heard = time.Time{}, found.hop
 		return time.Time{}
 	}

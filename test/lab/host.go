@@ -37,6 +37,7 @@ type Host struct {
 type plug struct {
 	host *Host
 	name string
+	near string // the host's own end
 }
 
 func (l *Lab) addHost(name string) (*Host, error) {
@@ -180,6 +181,43 @@ func (h *Host) replug(set func(*netlink.Handle, netlink.Link) error) error {
 		}
 		if err != nil {
 			return fmt.Errorf("changing port %s of %s: %w", p.name, p.host.Name, err)
+		}
+	}
+	return nil
+}
+
+// Replace takes out an interface that is plugged into a switch, and puts another in
+// its place, of the same name and with the same addresses. Its routes are gone but
+// for those that come with addresses.
+func (h *Host) Replace(iface string) error {
+	i := slices.IndexFunc(h.plugs, func(p plug) bool { return p.near == iface })
+	if i < 0 {
+		return fmt.Errorf("%s of %s is plugged into nothing", iface, h.Name)
+	}
+	to := h.plugs[i].host
+	h.plugs = slices.Delete(h.plugs, i, i+1)
+	link, err := h.links.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("finding %s of %s: %w", iface, h.Name, err)
+	}
+	addresses, err := h.links.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("listing the addresses of %s of %s: %w", iface, h.Name, err)
+	}
+	if err := h.links.LinkDel(link); err != nil {
+		return fmt.Errorf("taking out %s of %s: %w", iface, h.Name, err)
+	}
+	if err := h.plugIn(iface, to); err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		ones, _ := a.Mask.Size()
+		addr, _ := netip.AddrFromSlice(a.IP)
+		if addr = addr.Unmap(); addr.IsLinkLocalUnicast() {
+			continue // the new one makes its own
+		}
+		if err := h.AddAddress(iface, netip.PrefixFrom(addr, ones)); err != nil {
+			return err
 		}
 	}
 	return nil

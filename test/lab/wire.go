@@ -30,8 +30,8 @@ func wire(a *Host, aName string, b *Host, bName string, mtu int) error {
 	if err := a.links.LinkAdd(veth); err != nil {
 		return fmt.Errorf("joining %s of %s to %s of %s: %w", aName, a.Name, bName, b.Name, err)
 	}
-	a.plugs = append(a.plugs, plug{b, bName})
-	for _, end := range []plug{{a, aName}, {b, bName}} {
+	a.plugs = append(a.plugs, plug{b, bName, aName})
+	for _, end := range []plug{{host: a, name: aName}, {host: b, name: bName}} {
 		if err := end.host.Do(func() error { return beLikeAWire(end.name) }); err != nil {
 			return fmt.Errorf("setting the offloads of %s of %s: %w", end.name, end.host.Name, err)
 		}
