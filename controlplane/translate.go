@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/pointsman/pointsman/controlplane/config"
@@ -154,9 +153,6 @@ func verdict(v health.Verdict) desired.Verdict {
 }
 
 func hop(r nexthop.Resolution) desired.Hop {
-	if r.VLAN != [2]nexthop.Tag{} && r.Problem == "" {
-		r.Problem = fmt.Sprintf("is in the VLAN of %s, and the program writes no tags", r.Interface)
-	}
 	return desired.Hop{
 		Hop: dataplane.Hop{
 			Interface: r.Index, EgressMAC: r.EgressMAC, NextHopMAC: r.NextHopMAC, Source: r.Source,
