@@ -31,6 +31,8 @@ type daemon struct {
 	overrides     *overrides
 	keeper        *keeper
 	secret        string // to be kept; "" where the file gives it
+	manager       manager
+	reloader      *reloader
 	published     atomic.Pointer[page]
 
 	// ---
@@ -58,6 +60,7 @@ type daemon struct {
 
 	journal journal
 	attach  attaching
+	ready   bool // and the manager knows
 }
 
 // applied is the last change of the tables.
@@ -103,6 +106,10 @@ func (d *daemon) run(ctx context.Context) error {
 		d.tick()
 		d.keepAttached()
 		d.publish()
+		d.tellManager()
+		if mail.loaded != nil && mail.loaded.taken != nil {
+			close(mail.loaded.taken)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -115,7 +122,7 @@ func (d *daemon) run(ctx context.Context) error {
 // wake is when to look again though nothing was heard.
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
-	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after}
+	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake()}
 	if d.writing.failures == 0 {
 		others = append(others, d.settling.wake())
 	}

@@ -32,6 +32,7 @@ type loaded struct {
 	pending  []string     // what only takes effect at the next start
 	err      error
 	at       time.Time
+	taken    chan struct{} // closed when the loop has acted on it; nil where nobody waits
 }
 
 func newInbox() *inbox {

@@ -3,9 +3,6 @@ package controlplane
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"os"
-	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
 )
@@ -40,27 +37,6 @@ func Check(ctx context.Context, path string, options CheckOptions) (file *config
 		return nil, warnings, mistakes
 	}
 	return file, warnings, nil
-}
-
-// load reads a configuration; tests put another in its place.
-type load func(context.Context) (*config.File, []string, error)
-
-// reload reads the configuration anew at each signal, beside the loop, because
-// Consul may take its time.
-func reload(ctx context.Context, signals <-chan os.Signal, load load, inbox *inbox, log *slog.Logger) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-signals:
-		}
-		log.Info("reading the configuration again")
-		file, warnings, err := load(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		inbox.reloaded(loaded{file: file, warnings: warnings, err: err, at: time.Now()})
-	}
 }
 
 // restartNeeded names what a reload cannot change, because the kernel's maps

@@ -18,15 +18,17 @@ import (
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/health"
 	"github.com/pointsman/pointsman/controlplane/nexthop"
+	"github.com/pointsman/pointsman/controlplane/systemd"
 )
 
-// Options are what Run needs. All are required but Reload.
+// Options are what Run needs. All are required but Reload and Manager.
 type Options struct {
 	ConfigPath string
 	PinDir     string // locked while Run runs
 	Socket     string
 	Version    string
 	Open       func(Sizes) (DataPlane, error)
+	Manager    *systemd.Notifier
 	Reload     <-chan os.Signal // each value asks for the configuration to be read again
 	Log        *slog.Logger
 }
@@ -51,6 +53,9 @@ type watches interface {
 // Run runs the daemon until the context is over, and leaves the data plane in
 // place and forwarding. An error of type config.Errors is the operator's to mend.
 func Run(ctx context.Context, o Options) error {
+	if o.Manager == nil {
+		o.Manager = &systemd.Notifier{}
+	}
 	lock, err := Lock(o.PinDir)
 	if err != nil {
 		return err
@@ -84,24 +89,28 @@ func Run(ctx context.Context, o Options) error {
 	prober := health.New(health.Options{Changed: func(health.Backend, health.Verdict) { inbox.changed() }})
 	hops := nexthop.New(nexthop.Options{Changed: func(netip.Addr, nexthop.Resolution) { inbox.changed() }, Log: o.Log})
 	discovery := newDiscovery(openConsul, inbox.viewed, o.Log)
+	load := func(ctx context.Context) (*config.File, []string, error) {
+		return Check(ctx, o.ConfigPath, CheckOptions{})
+	}
+	reloader := newReloader(load, inbox, o.Log)
+	reloader.began, reloader.ended = o.Manager.Reloading, o.Manager.Ready
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
 		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery, moved: moved,
 		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
-		keeper: keeper, secret: drawn, recalling: recalling{notes: known},
+		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	load := func(ctx context.Context) (*config.File, []string, error) {
-		return Check(ctx, o.ConfigPath, CheckOptions{})
-	}
+	stopping := context.AfterFunc(ctx, o.Manager.Stopping)
+	defer stopping()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return prober.Run(ctx) })
 	group.Go(func() error { return hops.Run(ctx) })
 	group.Go(func() error { return discovery.Run(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listener, daemon) })
-	group.Go(func() error { return reload(ctx, o.Reload, load, inbox, o.Log) })
+	group.Go(func() error { return reloader.Run(ctx, o.Reload) })
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
 	return group.Wait()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/controlplane/systemd"
 	"github.com/pointsman/pointsman/dataplane"
 	"github.com/pointsman/pointsman/dataplane/fake"
 )
@@ -88,12 +89,13 @@ type stage struct {
 	log       record
 	raised    time.Time
 	state     string // the folder of what daemons leave to one another
+	manager   manager
 	frozen    []byte // what the disk will have when the daemon has ended
 	end       func()
 }
 
 func newStage(t *testing.T) *stage {
-	s := &stage{t: t, end: func() {}, raised: time.Now(), state: t.TempDir()}
+	s := &stage{t: t, end: func() {}, raised: time.Now(), state: t.TempDir(), manager: &systemd.Notifier{}}
 	s.boot()
 	return s
 }
@@ -238,6 +240,7 @@ func (s *stage) start(data []byte) {
 		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
 		overrides:     overrides,
 		keeper:        keeper,
+		manager:       s.manager,
 		recalling:     recalling{notes: known},
 	}
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {

@@ -37,6 +37,7 @@ Examples:
 		Commands: []*cli.Command{
 			leaf(runCommand()),
 			leaf(checkCommand()),
+			leaf(reloadCommand()),
 			leaf(statusCommand()),
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),

@@ -105,6 +105,18 @@ func (s scene) Undrain(r api.UndrainRequest, by string) (api.Override, error) {
 	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain"}, nil
 }
 
+// Reload finds a mistake while the scene is degraded.
+func (s scene) Reload(context.Context, string) (api.Reload, error) {
+	if s.state == "degraded" {
+		problem := api.NewProblem(http.StatusUnprocessableEntity, "it has mistakes")
+		problem.Path = "/etc/pointsman/pointsman.hcl"
+		problem.Mistakes = []api.Mistake{{File: problem.Path, Line: 10, Column: 3, Source: `  forwrad = "ipip"`, Summary: `unknown key "forwrad" in service "web"`, Detail: `did you mean "forward"?`}}
+		return api.Reload{}, problem
+	}
+	return api.Reload{SchemaVersion: 1, Path: "/etc/pointsman/pointsman.hcl", Loaded: noon, Services: 2,
+		Warnings: []string{"limits changed in the file, which takes effect when the daemon is started again"}}, nil
+}
+
 // listed turns the scene into what the API lists.
 func listed() (services api.Services, backends api.Backends) {
 	for _, s := range (scene{}).Services() {
@@ -142,6 +154,21 @@ func stale(s api.Status) api.Status {
 	since := noon.Add(-3 * time.Hour)
 	s.Consul.State, s.Consul.StaleSince = "stale", &since
 	return s
+}
+
+func TestReload(t *testing.T) {
+	for name, row := range map[string]struct {
+		state string
+		code  int
+	}{"reload.txt": {"ok", exitOK}, "reload-mistakes.txt": {"degraded", exitInvalid}} {
+		code, stdout, stderr := command(t, "reload --socket "+daemon(t, row.state))
+		if code != row.code {
+			t.Errorf("it exits with %d, want %d", code, row.code)
+		}
+		golden(t, name, stdout+stderr)
+	}
+	_, stdout, _ := command(t, "reload -o json --socket "+daemon(t, "degraded"))
+	golden(t, "reload-mistakes.json", stdout)
 }
 
 func TestHelp(t *testing.T) {
@@ -202,6 +229,9 @@ func TestExitCodes(t *testing.T) {
 		{"one that does not end in time exits with 7", "drain web 10.20.0.14 --wait --timeout 1ms --socket " + ok, exitTimeout, "still has 21845 slots and 33 remembered flows"},
 		{"a drain that is taken back exits with 0", "undrain web 10.20.0.14 --socket " + ok, exitOK, ""},
 		{"one that cannot be exits with 1", "undrain web 10.20.0.12 --socket " + ok, exitFailure, "no operator drains 10.20.0.12"},
+		{"a reload of a file with mistakes exits with 5", "reload --socket " + degraded, exitInvalid, "pointsman.hcl:10:3: unknown key"},
+		{"also as JSON", "reload -o json --socket " + degraded, exitInvalid, ""},
+		{"a reload without a daemon exits with 3", "reload --socket " + nobody, exitUnreachable, "Is it running?"},
 		{"version needs no daemon", "version", exitOK, ""},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
@@ -215,9 +245,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "drain web 10.20.0.14", "undrain web 10.20.0.14", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "reload" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

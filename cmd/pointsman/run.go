@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane"
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/systemd"
 	"github.com/pointsman/pointsman/dataplane/kernel"
 )
 
@@ -23,7 +24,8 @@ func runCommand() *cli.Command {
 		Usage: "run the daemon",
 		UsageText: `pointsman run [FLAGS]
 
-SIGHUP reads the configuration again; one with a mistake changes nothing.
+SIGHUP reads the configuration again, as pointsman reload does; one with a
+mistake changes nothing.
 SIGTERM ends the daemon and leaves the programs in place: packets go on.
 
 Examples:
@@ -74,6 +76,7 @@ func runDaemon(c *cli.Context) error {
 		Version:    buildVersion(),
 		Open:       opener(c.String("pin-dir")),
 		Reload:     hangups,
+		Manager:    systemd.FromEnvironment(),
 		Log:        log,
 	})
 	var mistakes config.Errors

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -35,6 +37,20 @@ func (fixed) Drain(r DrainRequest, by string) (Override, error) {
 func (fixed) Undrain(r UndrainRequest, by string) (Override, error) {
 	return Override{}, NewProblem(http.StatusConflict, "no operator drains "+r.Address)
 }
+
+func (fixed) Reload(_ context.Context, by string) (Reload, error) {
+	switch by {
+	case "ada as " + me():
+		return Reload{SchemaVersion: 1, Path: "/etc/p.hcl", Services: 2, Warnings: []string{"by " + by}}, nil
+	case "slow as " + me():
+		return Reload{}, errors.New("the host's interfaces cannot be listed")
+	}
+	problem := NewProblem(http.StatusUnprocessableEntity, "/etc/p.hcl has mistakes")
+	problem.Mistakes = []Mistake{{File: "/etc/p.hcl", Line: 3, Column: 7, Source: "foo = 1", Summary: "unknown key", Detail: "did you mean bar?"}}
+	return Reload{}, problem
+}
+
+func me() string { return userName(strconv.Itoa(os.Geteuid())) }
 
 // serve runs a server on a socket of its own and returns the socket.
 func serve(t *testing.T) string {
@@ -119,12 +135,36 @@ func TestTheSocketIsNotForEveryone(t *testing.T) {
 
 func TestASocketLeftBehindIsReplaced(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
 		t.Fatal(err)
 	}
+	left.SetUnlinkOnClose(false)
+	left.Close()
 	listener, err := Listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	listener.Close()
+}
+
+func TestAPlaceThatIsTakenIsLeftAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "diary")
+	if err := os.WriteFile(file, []byte("dear diary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for promise, row := range map[string]struct{ path, says string }{
+		"what is no socket is not removed":        {file, file + " is there and is no socket; move it away, or name another place with --socket"},
+		"a folder neither":                        {filepath.Dir(file), "is there and is no socket"},
+		"another daemon's socket is not stolen":   {serve(t), "another process answers there, pid " + strconv.Itoa(os.Getpid())},
+		"a place inside of a file cannot be made": {filepath.Join(file, "s.sock"), "name another place with --socket"},
+		"nor can a path that is too long":         {filepath.Join(filepath.Dir(file), strings.Repeat("x", 120)), "longer than the 107 bytes"},
+	} {
+		if _, err := Listen(row.path); err == nil || !strings.Contains(err.Error(), row.says) {
+			t.Errorf("%s: got %v, want %q", promise, err, row.says)
+		}
+	}
+	if text, err := os.ReadFile(file); string(text) != "dear diary" {
+		t.Errorf("the file now has %q, %v", text, err)
+	}
 }

@@ -84,6 +84,14 @@ func (c *Client) Undrain(ctx context.Context, r UndrainRequest) (Override, error
 	return ended, err
 }
 
+// Reload has the daemon read its configuration again. Mistakes in it are a
+// *Problem that lists them.
+func (c *Client) Reload(ctx context.Context, r ReloadRequest) (Reload, error) {
+	var done Reload
+	err := c.post(ctx, "/v1/reload", r, &done)
+	return done, err
+}
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	return c.ask(ctx, http.MethodGet, path, nil, into)
 }

@@ -17,6 +17,8 @@ import (
 type Operator interface {
 	Drain(r DrainRequest, by string) (Override, error)
 	Undrain(r UndrainRequest, by string) (Override, error)
+	// Reload returns when what was read is acted on, or refused.
+	Reload(ctx context.Context, by string) (Reload, error)
 }
 
 // Daemon is what the socket gives access to.
@@ -46,6 +48,15 @@ func operated(daemon Daemon) http.Handler {
 		ended, err := daemon.Undrain(wish, asker(r, wish.By))
 		conclude(w, ended, err)
 	})
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		var wish ReloadRequest
+		if err := decode(w, r, &wish); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		done, err := daemon.Reload(r.Context(), asker(r, wish.By))
+		conclude(w, done, err)
+	})
 	return mux
 }
 
@@ -57,7 +68,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	return decoder.Decode(into)
 }
 
-func conclude(w http.ResponseWriter, done Override, err error) {
+func conclude(w http.ResponseWriter, done any, err error) {
 	var problem *Problem
 	switch {
 	case errors.As(err, &problem):
@@ -78,22 +89,27 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 }
 
 func peer(conn net.Conn) string {
+	if cred, known := credentials(conn); known {
+		return userName(strconv.Itoa(int(cred.Uid)))
+	}
+	return "somebody"
+}
+
+// credentials are the kernel's word about the process on the other end.
+func credentials(conn net.Conn) (cred *unix.Ucred, known bool) {
 	socket, ok := conn.(*net.UnixConn)
 	if !ok {
-		return "somebody"
+		return nil, false
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return "somebody"
+		return nil, false
 	}
-	name := "somebody"
 	// An error would be of a socket that is closed; its request is over, too.
 	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			name = userName(strconv.Itoa(int(cred.Uid)))
-		}
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	return name
+	return cred, err == nil && cred != nil
 }
 
 func userName(uid string) string {

@@ -54,6 +54,22 @@ func TestAWishThatCannotBeIsAProblemDocument(t *testing.T) {
 	}
 }
 
+func TestAReloadSaysWhatCameOfIt(t *testing.T) {
+	client := NewClient(serve(t))
+	done, err := client.Reload(t.Context(), ReloadRequest{By: "ada"})
+	if err != nil || done.Services != 2 || done.Path != "/etc/p.hcl" || len(done.Warnings) != 1 {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	var problem *Problem
+	_, err = client.Reload(t.Context(), ReloadRequest{})
+	if !errors.As(err, &problem) || problem.Status != http.StatusUnprocessableEntity || len(problem.Mistakes) != 1 || problem.Mistakes[0].Line != 3 {
+		t.Errorf("of a file with a mistake: got %+v, %v", problem, err)
+	}
+	if _, err = client.Reload(t.Context(), ReloadRequest{By: "slow"}); !errors.As(err, &problem) || problem.Status != http.StatusInternalServerError {
+		t.Errorf("of what could not be done: got %v", err)
+	}
+}
+
 func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 	socket := serve(t)
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -61,7 +77,7 @@ func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 	}}}
 	defer client.CloseIdleConnections()
 	for _, body := range []string{"", "{", `{"service": 7}`, `{"servcie": "web"}`, `{"reason": "` + strings.Repeat("x", maxRequestBytes) + `"}`} {
-		for _, path := range []string{"/v1/drain", "/v1/undrain"} {
+		for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/reload"} {
 			answer, err := client.Post("http://pointsman"+path, "application/json", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
@@ -75,7 +91,7 @@ func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 }
 
 func TestQuestionsAloneChangeNothing(t *testing.T) {
-	for _, path := range []string{"/v1/drain", "/v1/undrain"} {
+	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/reload"} {
 		recorder := httptest.NewRecorder()
 		body := strings.NewReader(`{"service": "web", "address": "10.20.0.12", "ttl": "1h"}`)
 		Handler(fixed{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, body))

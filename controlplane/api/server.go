@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -82,43 +78,6 @@ func answer(w http.ResponseWriter, status int, kind string, body any) {
 	w.WriteHeader(status)
 	// The only error is a client that went away.
 	_, _ = w.Write(append(text, '\n'))
-}
-
-// Listen opens the socket, readable and writable for its owner and for the
-// group "pointsman" if there is one. A socket that a dead daemon left behind
-// is replaced, so the caller must know that no other daemon lives.
-func Listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making a place for the socket: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("removing the old socket: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
-	}
-	if err := restrict(path); err != nil {
-		listener.Close()
-		return nil, err
-	}
-	return listener, nil
-}
-
-func restrict(path string) error {
-	if group, err := user.LookupGroup("pointsman"); err == nil {
-		gid, err := strconv.Atoi(group.Gid)
-		if err != nil {
-			return fmt.Errorf("reading the id of group pointsman: %w", err)
-		}
-		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("giving %s to group pointsman: %w", path, err)
-		}
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return fmt.Errorf("restricting who may use %s: %w", path, err)
-	}
-	return nil
 }
 
 // Serve answers on the listener until the context is over, and closes it. It

@@ -206,12 +206,40 @@ type Override struct {
 	Until         time.Time `json:"until"`
 }
 
+// ReloadRequest is the body of POST /v1/reload.
+type ReloadRequest struct {
+	By string `json:"by,omitempty"`
+}
+
+// Reload is the answer: the configuration that runs from now on.
+type Reload struct {
+	SchemaVersion int       `json:"schema_version"`
+	Path          string    `json:"path"`
+	Loaded        time.Time `json:"loaded"`
+	Services      int       `json:"services"`
+	Warnings      []string  `json:"warnings"` // what is odd about it, and what only a restart can change
+}
+
+// Mistake is one mistake in a configuration.
+type Mistake struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"` // from 1; 0 is the file as a whole
+	Column  int    `json:"column"`
+	Source  string `json:"source"` // the line, with secrets masked
+	Summary string `json:"summary"`
+	Detail  string `json:"detail"`
+}
+
 // Problem is an error, as RFC 9457 writes one.
 type Problem struct {
 	Type   string `json:"type"` // "about:blank": the status says it all
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+	// Path, Mistakes and Warnings are of a configuration that was not taken.
+	Path     string    `json:"path,omitempty"`
+	Mistakes []Mistake `json:"mistakes,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
 }
 
 // NewProblem says what kept a request from being carried out.

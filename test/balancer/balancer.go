@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,6 +27,8 @@ type Balancer struct {
 	Host   *lab.Host     // where it runs
 	Binary string        // path of the program
 	Daemon *lab.Process  // of the last Start; nil before
+	Flags  []string      // of the daemon, beside those it needs in a lab
+	Under  []string      // a command and its arguments to run the daemon under; none is none
 	Consul *consul.Agent // that it asks; nil until StartConsul or StartCluster
 	// Cluster is what Consul is of; nil until StartCluster.
 	Cluster *consul.Cluster
@@ -78,7 +81,8 @@ func (b *Balancer) Start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(b.Binary, "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket())
+	line := slices.Concat(b.Under, []string{b.Binary, "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket()}, b.Flags)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	b.Daemon, err = b.Host.Start(cmd)
 	return err
