@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ var ErrLocked = errors.New("another daemon runs")
 // lock is on the folder itself, so it cannot miss a daemon with other settings.
 func Lock(pinDir string) (*os.File, error) {
 	if err := os.MkdirAll(pinDir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder for pins: %w (is there a BPF file system? mount -t bpf bpf /sys/fs/bpf)", err)
+		return nil, fmt.Errorf("making a folder for pins: %w; %s", err, noPlace(pinDir, err))
 	}
 	dir, err := os.Open(pinDir)
 	if err != nil {
@@ -34,6 +35,18 @@ func Lock(pinDir string) (*os.File, error) {
 		return nil, fmt.Errorf("locking %s: %w", pinDir, err)
 	}
 	return dir, nil
+}
+
+// noPlace is what to do where pins have no place.
+func noPlace(pinDir string, err error) string {
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Sprintf("%s is read-only here: under systemd, the unit needs ReadWritePaths=/sys/fs/bpf and no ProtectKernelTunables=", filepath.Dir(pinDir))
+	}
+	var stat unix.Statfs_t
+	if unix.Statfs(filepath.Dir(pinDir), &stat) == nil && stat.Type == unix.BPF_FS_MAGIC {
+		return fmt.Sprintf("%s must be writable for the user that the daemon runs as: ls -ld %s", filepath.Dir(pinDir), filepath.Dir(pinDir))
+	}
+	return fmt.Sprintf("there is no BPF file system on %s; mount one: mount -t bpf bpf /sys/fs/bpf", filepath.Dir(pinDir))
 }
 
 // holder names the process that holds the lock, as the kernel tells it in

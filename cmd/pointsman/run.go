@@ -44,6 +44,9 @@ Examples:
 			if err := noPositionals(c); err != nil {
 				return err
 			}
+			if err := checkCapabilities(); err != nil {
+				return err
+			}
 			return runDaemon(c)
 		},
 	}

@@ -96,7 +96,7 @@ func TestAMissingFileIsAMistakeOfThePath(t *testing.T) {
 	if !errors.As(err, &errs) {
 		t.Fatalf("the error is a %T", err)
 	}
-	same(t, errs.Error(), "/nonexistent/pointsman.hcl: the file cannot be read: no such file or directory")
+	same(t, errs.Error(), "/nonexistent/pointsman.hcl: the file cannot be read: no such file or directory\n  write it there, or name another one")
 }
 
 func TestASecretIsNeverShown(t *testing.T) {

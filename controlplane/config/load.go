@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,14 +34,14 @@ func Load(path string) (*File, error) {
 func Examine(path string) (*File, Errors) {
 	names, err := files(path)
 	if err != nil {
-		return nil, Errors{{Position: Position{File: path}, Summary: err.Error()}}
+		return nil, Errors{{Position: Position{File: path}, Summary: err.Error(), Detail: unread(err)}}
 	}
 	d := newDecoder()
 	var bodies []hcl.Body
 	for _, name := range names {
 		src, err := os.ReadFile(name)
 		if err != nil {
-			d.report(Position{File: name}, fmt.Sprintf("the file cannot be read: %v", unwrapPath(err)), "")
+			d.report(Position{File: name}, fmt.Sprintf("the file cannot be read: %v", unwrapPath(err)), unread(err))
 			d.unparsed = true
 			continue
 		}
@@ -84,6 +86,17 @@ func files(path string) ([]string, error) {
 		return nil, fmt.Errorf("the directory holds no *.hcl and no *.json file")
 	}
 	return names, nil
+}
+
+// unread is what to do about a file that cannot be read.
+func unread(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "the user that runs this must be allowed to: ls -l shows who is"
+	case errors.Is(err, fs.ErrNotExist):
+		return "write it there, or name another one"
+	}
+	return ""
 }
 
 // unwrapPath drops the path from an error that will be shown beside it.
