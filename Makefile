@@ -24,7 +24,7 @@ test: host ## all tests, those that need root included
 	$(GO) test -json -timeout 20m ./... | $(GO) run ./test/report -strict
 
 KERNELS ?= 6.1 6.12
-PACKETS := ^TestPrivileged(EveryFlow|WhatIsNot|APacketForAVIP|AFrameCut|TheHash|TheKernelHolds|ARestart|Attach|DetachLeaves)
+PACKETS := ^TestPrivileged(EveryFlow|WhatIsNot|APacketForAVIP|AFrame|TheSender|ARefusal|TheHash|TheKernelHolds|ARestart|Attach|DetachLeaves|Decap)
 
 test-kernels: build ## packets, restarts and the kernel's own tunnels inside Debian's kernels, emulated (KERNELS="6.1 6.12")
 	@command -v qemu-system-x86_64 >/dev/null || { echo "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"; exit 1; }
