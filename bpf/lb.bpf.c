@@ -2,10 +2,13 @@
 /* The balancer: one XDP program that sends packets for VIPs to backends and leaves all others alone. */
 
 #include "count.h"
+#include "dissect.h"
 #include "encapsulate.h"
+#include "judge.h"
 #include "parse.h"
 #include "send.h"
 #include "slots.h"
+#include "switches.h"
 #include "vip.h"
 
 /*
@@ -19,22 +22,45 @@ struct {
 	__uint(max_entries, 1);
 } services SEC(".maps");
 
-/* The first step that objects names the packet's outcome. */
-static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *pkt)
+/* The way of a packet whose ports are known. */
+static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct backend *backend;
 	enum outcome result;
 	struct vip *vip;
 
-	if ((result = parse(ctx, pkt)))
-		return result;
 	if ((result = find_vip(pkt, &vip)))
+		return result;
+	if ((result = judge(pkt)))
 		return result;
 	if ((result = pick_backend(pkt, vip, &backend)))
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;
 	return send(ctx, pkt, backend);
+}
+
+/*
+ * What few packets are: tagged, in fragments, behind extension headers, cut
+ * short. Not inlined, so that plain packets do not pay for it.
+ */
+static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct headers ip = {};
+	enum outcome result;
+
+	*pkt = (struct packet){};
+	if ((result = dissect(ctx, pkt, &ip)))
+		return result;
+	return forward(ctx, pkt);
+}
+
+/* The first step that objects names the packet's outcome. */
+static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *pkt)
+{
+	if (!parse_plain(ctx, pkt))
+		return balance_others(ctx, pkt);
+	return forward(ctx, pkt);
 }
 
 /* No default: the compiler asks what a new outcome should do. */
@@ -52,7 +78,9 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case REPLY_TOO_BIG:
 	case REPLY_TOO_BIG_NO_DF:
 		return XDP_TX;
+	case DROP_UNREADABLE:
 	case DROP_BAD_LENGTH:
+	case DROP_BAD_FLAGS:
 	case DROP_NO_BACKEND:
 	case DROP_TOO_BIG:
 	case DROP_NO_HEADROOM:

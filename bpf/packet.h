@@ -18,16 +18,20 @@
 /* One load that the compiler may neither repeat nor split: Go stores beside us. */
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+
 struct packet {
 	struct vip_key to;	/* destination, its port, protocol and family */
 	struct address source;
 	__be16 source_port;
 	__u16 length;		/* of the IP packet, as its header says */
-	__u16 headers;		/* of IP and transport together: the least that length may be */
-	__u16 room;		/* bytes of the frame behind the Ethernet header, at most 65,535 */
+	__u16 room;		/* bytes of the frame behind the Ethernet header and its tags, at most 65,535 */
 	__u8 tos;		/* IPv4 TOS or IPv6 traffic class: DSCP and ECN */
 	__u8 new_flow;		/* 1 for a TCP SYN */
-	__u8 ip_offset;		/* of the IP header in the frame */
+	__u32 least;		/* that length may be: all headers, and what UDP's own says */
+	__u8 tcp_flags;		/* its second byte of flags; of what is not TCP, ACK */
+	__u8 ip_offset;		/* of the IP header in the frame: 14, or 4 and 8 more with tags */
 	__u8 unanswerable;	/* 1 where no ICMP error may answer: an ICMP message, a fragment but the first */
 	__u32 entropy;		/* of the flow, independent of its slot */
 	__u32 backend;		/* its index, for the counters */

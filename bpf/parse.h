@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Reads a frame's headers into a struct packet. Changes nothing and judges nothing that is not needed to tell a VIP. */
+/*
+ * Reads the headers of a plain packet: no tags, no extension headers, no
+ * fragment, TCP or UDP. Nearly all packets are plain, so nothing here is done for
+ * the others: dissect.h reads those from their beginning.
+ */
 #pragma once
 
 #include "packet.h"
@@ -20,54 +24,58 @@ static __always_inline void *take(struct cursor *cursor, __u32 size)
 	return header;
 }
 
-static __always_inline enum outcome parse_tcp(struct cursor *cursor, struct packet *pkt)
-{
-	struct tcphdr *tcp = take(cursor, sizeof(*tcp));
+#define LEAST_IMPOSSIBLE 0x10000	/* more than any length */
+#define TCP_FLAGS_AT 13
 
-	if (!tcp)
-		return PASS_UNREADABLE;
+/* RFC 9293: no header is shorter than its fixed part, and none longer than its packet. */
+static __always_inline void note_tcp(struct packet *pkt, const struct tcphdr *tcp, __u32 ip_headers)
+{
 	pkt->source_port = tcp->source;
 	pkt->to.port = tcp->dest;
-	pkt->headers += sizeof(*tcp);
-	pkt->new_flow = tcp->syn && !tcp->ack;
-	return FORWARD;
+	pkt->least = tcp->doff < 5 ? LEAST_IMPOSSIBLE : ip_headers + tcp->doff * 4;
+	pkt->tcp_flags = ((const __u8 *)tcp)[TCP_FLAGS_AT];
+	pkt->new_flow = (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-static __always_inline enum outcome parse_udp(struct cursor *cursor, struct packet *pkt)
+/* RFC 768: a datagram may be shorter than its packet. A length of 0 is a jumbogram's (RFC 2675), which no frame holds. */
+static __always_inline void note_udp(struct packet *pkt, const struct udphdr *udp, __u32 ip_headers)
 {
-	struct udphdr *udp = take(cursor, sizeof(*udp));
+	__u32 length = bpf_ntohs(udp->len);
 
-	if (!udp)
-		return PASS_UNREADABLE;
 	pkt->source_port = udp->source;
 	pkt->to.port = udp->dest;
-	pkt->headers += sizeof(*udp);
-	return FORWARD;
+	pkt->least = length < sizeof(*udp) ? LEAST_IMPOSSIBLE : ip_headers + length;
+	pkt->tcp_flags = TCP_ACK;
 }
 
-static __always_inline enum outcome parse_transport(struct cursor *cursor, struct packet *pkt)
+static __always_inline int parse_transport(struct cursor *cursor, struct packet *pkt, __u32 ip_headers)
 {
+	void *header;
+
 	switch (pkt->to.protocol) {
 	case IPPROTO_TCP:
-		return parse_tcp(cursor, pkt);
+		if ((header = take(cursor, sizeof(struct tcphdr))))
+			note_tcp(pkt, header, ip_headers);
+		break;
 	case IPPROTO_UDP:
-		return parse_udp(cursor, pkt);
+		if ((header = take(cursor, sizeof(struct udphdr))))
+			note_udp(pkt, header, ip_headers);
+		break;
 	default:
-		return PASS_NOT_TCP_UDP;
+		header = NULL;
 	}
+	return !!header;
 }
 
 #define IPV4_FRAGMENT 0x3fff	/* RFC 791: more-fragments flag and offset */
 
-static __always_inline enum outcome parse_ipv4(struct cursor *cursor, struct packet *pkt)
+static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pkt)
 {
 	struct iphdr *ip = take(cursor, sizeof(*ip));
 	__u32 size;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5)
-		return PASS_UNREADABLE;
-	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return PASS_FRAGMENT;
+	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return 0;
 	/* From the header's start, not on from its fixed part: so the verifier sees 0 to 60, not a wrapped difference. */
 	size = ip->ihl * 4;
 	cursor->at = (void *)ip + size;
@@ -78,53 +86,62 @@ static __always_inline enum outcome parse_ipv4(struct cursor *cursor, struct pac
 	pkt->to.address.word[3] = ip->daddr;
 	pkt->to.protocol = ip->protocol;
 	pkt->length = bpf_ntohs(ip->tot_len);
-	pkt->headers = size;
 	pkt->tos = ip->tos;
-	return parse_transport(cursor, pkt);
+	return parse_transport(cursor, pkt, size);
 }
 
-static __always_inline enum outcome parse_ipv6(struct cursor *cursor, struct packet *pkt)
+/* A length that does not fit 16 bits is longer than any frame: a lie either way. */
+static __always_inline __u16 ip_length(__u32 length)
+{
+	return length > 0xffff ? 0xffff : length;
+}
+
+static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pkt)
 {
 	struct ipv6hdr *ip6 = take(cursor, sizeof(*ip6));
-	__u32 length;
 
 	if (!ip6 || ip6->version != 6)
-		return PASS_UNREADABLE;
-	if (ip6->nexthdr == IPPROTO_FRAGMENT)
-		return PASS_FRAGMENT;
-
+		return 0;
 	__builtin_memcpy(&pkt->source, &ip6->saddr, sizeof(pkt->source));
 	__builtin_memcpy(&pkt->to.address, &ip6->daddr, sizeof(pkt->to.address));
 	pkt->to.protocol = ip6->nexthdr;
-	/* A length that does not fit 16 bits is longer than any frame: a lie either way. */
-	length = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
-	pkt->length = length > 0xffff ? 0xffff : length;
-	pkt->headers = sizeof(*ip6);
+	pkt->length = ip_length(sizeof(*ip6) + bpf_ntohs(ip6->payload_len));
 	pkt->tos = ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
 	pkt->to.v6 = 1;
-	return parse_transport(cursor, pkt);
+	return parse_transport(cursor, pkt, sizeof(*ip6));
 }
 
-static __always_inline enum outcome parse(struct xdp_md *ctx, struct packet *pkt)
+/* The struct is packed, but this load need not be byte by byte. */
+static __always_inline __be16 ethernet_type(const struct ethhdr *eth)
+{
+	return *(const __be16 *)((const void *)eth + offsetof(struct ethhdr, h_proto));
+}
+
+/* In 64 bits, since it is a difference of pointers. */
+static __always_inline __u16 room_of(__u64 bytes)
+{
+	return bytes > 0xffff ? 0xffff : bytes;
+}
+
+/* Zero if the packet is not plain; then what pkt says is half read. */
+static __always_inline int parse_plain(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct cursor cursor = {
 		.at = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
 	};
 	struct ethhdr *eth = take(&cursor, sizeof(*eth));
-	__u32 room = cursor.end - cursor.at;
 
 	if (!eth)
-		return PASS_UNREADABLE;
-	pkt->room = room > 0xffff ? 0xffff : room;
-	pkt->ip_offset = ETH_HLEN;
-	/* The struct is packed, but this load need not be byte by byte. */
-	switch (*(__be16 *)((void *)eth + offsetof(struct ethhdr, h_proto))) {
+		return 0;
+	pkt->ip_offset = sizeof(*eth);
+	pkt->room = room_of(cursor.end - cursor.at);
+	switch (ethernet_type(eth)) {
 	case bpf_htons(ETH_P_IP):
 		return parse_ipv4(&cursor, pkt);
 	case bpf_htons(ETH_P_IPV6):
 		return parse_ipv6(&cursor, pkt);
 	default:
-		return PASS_NOT_IP;
+		return 0;
 	}
 }

@@ -14,16 +14,18 @@
 enum outcome {
 	FORWARD,		/* sent to a backend; counted with that backend */
 
-	PASS_NOT_IP,		/* normal: ARP, LLDP, tagged frames */
+	PASS_NOT_IP,		/* normal: ARP, LLDP */
 	PASS_NOT_TCP_UDP,	/* normal: ICMP, OSPF, another tunnel's traffic */
 	PASS_NOT_VIP,		/* normal: the host's own and routed traffic */
 	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
-	PASS_UNREADABLE,	/* headers cut short or senseless before a VIP could be told */
+	PASS_UNREADABLE,	/* headers cut short or senseless, of nobody we know */
 
 	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
 	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
 
+	DROP_UNREADABLE,	/* to a VIP's address, with headers cut short or too many of them */
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
+	DROP_BAD_FLAGS,		/* to a VIP, with TCP flags that no segment has */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
 	DROP_TOO_BIG,		/* too long likewise, and nobody to tell, or more than may be told in a second */
 	DROP_NO_HEADROOM,	/* the driver left no room for the outer header */
@@ -48,6 +50,11 @@ struct vip_key {
 	__be16 port;
 	__u8 protocol;
 	__u8 v6;		/* 1 for IPv6, so that no IPv6 packet can pose as one for an IPv4 VIP */
+};
+
+struct vip_address {
+	struct address address;
+	__u32 v6;		/* as in struct vip_key */
 };
 
 enum vip_flag {
@@ -174,6 +181,15 @@ struct service {
 struct error_budget {
 	__u32 second;
 	__u32 sent;
+};
+
+/*
+ * What can be turned on and off while packets flow, one word each, so that
+ * whoever owns one need not know the others.
+ */
+struct switch_words {
+	__u32 wide;		/* there are VIPs beside those with one address and one port */
+	__u32 watch_drops;	/* somebody wants to know of each packet that is dropped */
 };
 
 /* What differs between machines. Written once, before the program is loaded. */

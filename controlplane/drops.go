@@ -47,14 +47,19 @@ func (d *daemon) sample() {
 
 // dropAdvice is what to do about drops in few words; the README has more. A
 // drop without an advice is still warned of.
-//
-// DROP_BAD_LENGTH is counted and not warned of: any stranger can send such a
-// packet, and nothing here is the worse for it.
 var dropAdvice = map[string]string{
 	"DROP_NO_BACKEND":  "'pointsman backends' says why none is up",
 	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
 	"DROP_NO_HEADROOM": "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
 	"DROP_NO_EGRESS":   "the daemon mends that by itself, and if it stays, its log says why",
+}
+
+// strangersDrops are counted and not warned of: anybody can send such packets, and
+// nothing here is the worse for it.
+var strangersDrops = map[string]bool{
+	"DROP_UNREADABLE": true,
+	"DROP_BAD_LENGTH": true,
+	"DROP_BAD_FLAGS":  true,
 }
 
 // drops are warnings of packets that were for a VIP and went nowhere.
@@ -66,7 +71,7 @@ func (s samples) drops(now time.Time, outcomes map[string]uint64) []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
 		before, count := s[0].outcomes[name], outcomes[name]
-		if !strings.HasPrefix(name, "DROP_") || name == "DROP_BAD_LENGTH" || count <= before {
+		if !strings.HasPrefix(name, "DROP_") || strangersDrops[name] || count <= before {
 			continue
 		}
 		text := fmt.Sprintf("%s: %s for VIPs dropped in the last %s", name, packets(count-before), now.Sub(s[0].at).Round(time.Second))

@@ -27,8 +27,10 @@ type Problem struct {
 //     PutConditions before it opens slots, whose owner is still their fallback;
 //     PutConditions after it closes slots, whose owner is now their fallback or
 //     whose fallback dies. No mark is taken away: see Settle.
-//  5. PutVIP, which also moves VIPs from one table to another without a gap.
-//  6. DeleteVIP.
+//  5. PutAddress, so that what has no ports is told from the host's from the
+//     first packet on; PutVIP, which also moves VIPs from one table to another
+//     without a gap.
+//  6. DeleteVIP, then DeleteAddress of those that no VIP has any more.
 //  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
 //     need in its last moment goes after it has gone.
 //  8. DeleteService: no VIP leads there any more. Its slots name nobody first,

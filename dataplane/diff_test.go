@@ -50,6 +50,10 @@ func kinds(steps []Step) string {
 			list = append(list, "owners "+s.Name)
 		case PutConditions:
 			list = append(list, "phases "+s.Name)
+		case PutAddress:
+			list = append(list, "+address")
+		case DeleteAddress:
+			list = append(list, "-address")
 		case PutVIP:
 			list = append(list, "+vip")
 		case DeleteVIP:
@@ -76,10 +80,10 @@ func TestDiff(t *testing.T) {
 		{"what is held as wanted is left alone", []Service{web}, []Service{web}, ""},
 		{"a new service gets its VIP last",
 			nil, []Service{web},
-			"+egress, open web, add 10.0.0.0, add 2001:db8:1::3, owners web, seal web, +vip"},
+			"+egress, open web, add 10.0.0.0, add 2001:db8:1::3, owners web, seal web, +address, +vip"},
 		{"a service that goes loses its VIP first and its egress last",
 			[]Service{web}, nil,
-			"-vip, open web, owners web, -service, bury 10.0.0.0, bury 2001:db8:1::3, -egress"},
+			"-vip, -address, open web, owners web, -service, bury 10.0.0.0, bury 2001:db8:1::3, -egress"},
 		{"a backend that comes is there before a slot names it, and the phases before the owners",
 			[]Service{web}, []Service{service("web", 0, 0, 1, 3)},
 			"+egress, add 10.0.0.1, +vip, phases web, open web, owners web, seal web"},
@@ -105,11 +109,11 @@ func TestDiff(t *testing.T) {
 		{"a VIP that is to go is marked, too: until then its flows are where they were",
 			[]Service{with(web, func(s *Service) { s.VIPs = append(s.VIPs, vipNumber(4)) })},
 			[]Service{with(web, func(s *Service) { s.Backends[0].Weight = 0 })},
-			"+vip, +vip, -vip, phases web, open web, owners web, seal web"},
+			"+vip, +vip, -vip, -address, phases web, open web, owners web, seal web"},
 		{"a VIP of a protocol that had none finds its slots settled, though they change owners at once",
 			[]Service{web},
 			[]Service{with(web, func(s *Service) { s.VIPs, s.Backends[0].Weight = append(s.VIPs, vipNumber(2)), 0 })},
-			"+vip, phases web, open web, owners web, seal web, +vip"},
+			"+vip, phases web, open web, owners web, seal web, +address, +vip"},
 		{"another idle timeout is a matter of the VIP",
 			[]Service{web}, []Service{with(web, func(s *Service) { s.IdleTCP = 5 })},
 			"+vip"},
@@ -275,6 +279,8 @@ func TestStepsReadAsSentences(t *testing.T) {
 		{PutConditions{"web", make([]SlotCondition, 2)}, "change the phase of 2 slots of web"},
 		{PutVIP{vip, lead}, "point 192.0.2.10:443/tcp at the 7 slots from 7 of service 1"},
 		{PutVIP{vip, unsettled}, "point 192.0.2.10:443/tcp at the 7 slots from 7 of service 1, minding their phases"},
+		{PutAddress{vip.Addr}, "claim the address 192.0.2.10"},
+		{DeleteAddress{vip.Addr}, "hand the address 192.0.2.10 back to the host"},
 		{DeleteVIP{vip}, "hand 192.0.2.10:443/tcp back to the host"},
 	} {
 		if row.step.String() != row.text {

@@ -2,6 +2,8 @@ package dataplane_test
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -40,6 +42,13 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 	if len(held.Services) != len(want.Services) || living(held) != backends || len(held.VIPs) != len(vips) || len(held.Egress) != len(egress) {
 		t.Fatalf("%d services, %d backends, %d VIPs and %d interfaces are held, %d, %d, %d and %d are wanted",
 			len(held.Services), living(held), len(held.VIPs), len(held.Egress), len(want.Services), backends, len(vips), len(egress))
+	}
+	addresses := make(map[netip.Addr]bool)
+	for vip := range vips {
+		addresses[vip.Addr] = true
+	}
+	if !maps.Equal(held.Addresses, addresses) {
+		t.Fatalf("the addresses %v are held, and VIPs have %v", held.Addresses, addresses)
 	}
 	unowned := slices.Clone(held.Slots)
 	for _, entry := range held.Services {

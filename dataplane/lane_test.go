@@ -21,6 +21,9 @@ func insane(now *Tables) string {
 		}
 	}
 	for vip, entry := range now.VIPs {
+		if !now.Addresses[vip.Addr] {
+			return fmt.Sprintf("%s is a VIP, and its address is the host's", vip)
+		}
 		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
 			if c := now.Conditions.At(slot, vip.Protocol); c.Phase != Settled && !entry.Unsettled {
 				return fmt.Sprintf("slot %d of %s is %s, and nobody looks", slot, vip, c.Phase)

@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"net/netip"
 	"testing"
 
 	. "github.com/pointsman/pointsman/dataplane"
@@ -59,7 +60,7 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 	}
 	drifted := replay(have, steps)
 	intact := drifted.Clone()
-	switch draw(4) {
+	switch draw(6) {
 	case 0:
 		delete(drifted.Backends, lowest(drifted.Backends))
 	case 1:
@@ -72,6 +73,10 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 		delete(drifted.Egress, lowest(drifted.Egress))
 	case 3:
 		delete(drifted.Services, lowest(drifted.Services))
+	case 4:
+		clear(drifted.Addresses)
+	case 5:
+		drifted.Addresses[netip.MustParseAddr("192.0.2.99")] = true
 	}
 	steps, problems = Diff(drifted, want)
 	if len(problems) > 0 {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 )
 
@@ -37,6 +38,8 @@ type (
 		Name    string
 		Changes []SlotCondition
 	}
+	// PutAddress makes an address one of VIPs, for packets without ports.
+	PutAddress struct{ Addr netip.Addr }
 	// PutVIP starts to send a VIP's packets to slots, or to other slots.
 	PutVIP struct {
 		VIP   VIP
@@ -44,6 +47,8 @@ type (
 	}
 	// DeleteVIP hands a VIP's packets back to the host.
 	DeleteVIP struct{ VIP VIP }
+	// DeleteAddress hands an address back to the host.
+	DeleteAddress struct{ Addr netip.Addr }
 	// DeleteService frees a service's id and slots.
 	DeleteService struct{ ID uint32 }
 	// DeleteBackend frees a backend's index.
@@ -112,6 +117,12 @@ func (s PutVIP) String() string {
 		s.VIP, s.Entry.SlotCount, s.Entry.FirstSlot, s.Entry.Service, phases)
 }
 
+func (s PutAddress) String() string { return fmt.Sprintf("claim the address %s", s.Addr) }
+
+func (s DeleteAddress) String() string {
+	return fmt.Sprintf("hand the address %s back to the host", s.Addr)
+}
+
 func (s DeleteVIP) String() string { return fmt.Sprintf("hand %s back to the host", s.VIP) }
 
 // Replay writes condition by condition, as PutSlots does owners.
@@ -128,6 +139,8 @@ func (s PutBackend) Replay(t *Tables)    { t.Backends[s.Index] = s.Entry }
 func (s DeleteBackend) Replay(t *Tables) { delete(t.Backends, s.Index) }
 func (s PutService) Replay(t *Tables)    { t.Services[s.ID] = s.Entry }
 func (s DeleteService) Replay(t *Tables) { delete(t.Services, s.ID) }
+func (s PutAddress) Replay(t *Tables)    { t.Addresses[s.Addr] = true }
+func (s DeleteAddress) Replay(t *Tables) { delete(t.Addresses, s.Addr) }
 func (s PutVIP) Replay(t *Tables)        { t.VIPs[s.VIP] = s.Entry }
 func (s DeleteVIP) Replay(t *Tables)     { delete(t.VIPs, s.VIP) }
 

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -104,6 +105,17 @@ func (d *difference) onlyLoseVIPs() map[*plan]bool {
 }
 
 func (d *difference) appendVIPs(steps []Step) []Step {
+	before, after := addresses(d.have.VIPs), addresses(d.vips)
+	for _, addr := range sortedAddresses(d.have.Addresses) {
+		if !before[addr] && !after[addr] { // someone else's doing; its room may be needed
+			steps = append(steps, DeleteAddress{addr})
+		}
+	}
+	for _, addr := range sortedAddresses(after) {
+		if !d.have.Addresses[addr] {
+			steps = append(steps, PutAddress{addr})
+		}
+	}
 	for _, vip := range sortedVIPs(d.vips) {
 		held, known := d.marked[vip]
 		if !known {
@@ -118,7 +130,24 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 			steps = append(steps, DeleteVIP{vip})
 		}
 	}
+	for _, addr := range sortedAddresses(d.have.Addresses) {
+		if before[addr] && !after[addr] {
+			steps = append(steps, DeleteAddress{addr})
+		}
+	}
 	return steps
+}
+
+func addresses(vips map[VIP]VIPEntry) map[netip.Addr]bool {
+	all := make(map[netip.Addr]bool, len(vips))
+	for vip := range vips {
+		all[vip.Addr] = true
+	}
+	return all
+}
+
+func sortedAddresses(all map[netip.Addr]bool) []netip.Addr {
+	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
 }
 
 func sortedVIPs(vips map[VIP]VIPEntry) []VIP {

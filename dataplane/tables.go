@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -14,8 +15,10 @@ const NoBackend uint32 = 0
 type Tables struct {
 	Services map[uint32]ServiceEntry // by service id
 	VIPs     map[VIP]VIPEntry
-	Backends map[uint32]BackendEntry // by index, never NoBackend
-	Egress   map[uint32]bool         // by ifindex
+	// Addresses are those of the VIPs.
+	Addresses map[netip.Addr]bool
+	Backends  map[uint32]BackendEntry // by index, never NoBackend
+	Egress    map[uint32]bool         // by ifindex
 	// Slots holds the owner of every slot of every service. In the kernel's
 	// tables it is the mapped memory of the map itself: store atomically.
 	Slots      []uint32
@@ -30,6 +33,7 @@ func NewTables(limits Limits, slots uint32) *Tables {
 	return &Tables{
 		Services:   make(map[uint32]ServiceEntry),
 		VIPs:       make(map[VIP]VIPEntry),
+		Addresses:  make(map[netip.Addr]bool),
 		Backends:   make(map[uint32]BackendEntry),
 		Egress:     make(map[uint32]bool),
 		Slots:      make([]uint32, slots),
@@ -43,6 +47,7 @@ func (t *Tables) Clone() *Tables {
 	return &Tables{
 		Services:   maps.Clone(t.Services),
 		VIPs:       maps.Clone(t.VIPs),
+		Addresses:  maps.Clone(t.Addresses),
 		Backends:   maps.Clone(t.Backends),
 		Egress:     maps.Clone(t.Egress),
 		Slots:      slices.Clone(t.Slots),

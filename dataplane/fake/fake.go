@@ -145,6 +145,10 @@ func (t *Tables) check(step dataplane.Step) error {
 		if _, known := held.VIPs[s.VIP]; !known && len(held.VIPs) >= int(limits.VIPs) {
 			return fmt.Errorf("all %d VIPs are taken", limits.VIPs)
 		}
+	case dataplane.PutAddress:
+		if !held.Addresses[s.Addr] && len(held.Addresses) >= int(limits.VIPs) {
+			return fmt.Errorf("all %d addresses of VIPs are taken", limits.VIPs)
+		}
 	case dataplane.PutSlots:
 		for _, owner := range s.Owners {
 			if int(owner.Slot) >= len(held.Slots) {

@@ -53,6 +53,10 @@ func decodeVIP(key lbVipKey) dataplane.VIP {
 	}
 }
 
+func encodeVIPAddress(addr netip.Addr) lbVipAddress {
+	return lbVipAddress{Address: encodeAddress(addr), V6: uint32(one(addr.Is6()))}
+}
+
 func encodeVIPEntry(entry dataplane.VIPEntry) lbVip {
 	encoded := lbVip{
 		Service:     entry.Service,

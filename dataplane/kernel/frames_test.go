@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -40,10 +41,22 @@ type flow struct {
 	options  int  // bytes of IPv4 options
 	df       bool // IPv4: do not fragment
 	client   uint16
+	tags     []uint16            // types of the frame's tags, outer one first
+	behind   []layers.IPProtocol // IPv6 extension headers
 }
 
 // frame is the flow's packet as it arrives at the balancer, checksums right.
 func (f flow) frame(t testing.TB) []byte {
+	t.Helper()
+	frame := f.untagged(t)
+	for i := len(f.tags) - 1; i >= 0; i-- {
+		tag := binary.BigEndian.AppendUint16(nil, f.tags[i])
+		frame = slices.Concat(frame[:12], tag, []byte{0x20, byte(7 + i)}, frame[12:])
+	}
+	return frame
+}
+
+func (f flow) untagged(t testing.TB) []byte {
 	t.Helper()
 	if f.port == 0 {
 		f.port = 80
@@ -72,7 +85,30 @@ func (f flow) frame(t testing.TB) []byte {
 		udp.SetNetworkLayerForChecksum(network)
 		stack = append(stack, udp)
 	}
-	return serialize(t, append(stack, gopacket.Payload(make([]byte, f.size)))...)
+	frame := serialize(t, append(stack, gopacket.Payload(make([]byte, f.size)))...)
+	for i := len(f.behind) - 1; i >= 0; i-- {
+		frame = behind(frame, f.behind[i])
+	}
+	return frame
+}
+
+// behind is an IPv6 frame with one more extension header, before all others. It
+// says what is of no interest to the balancer; a fragment header is an atomic one.
+func behind(frame []byte, protocol layers.IPProtocol) []byte {
+	header := make([]byte, 16)
+	header[1] = 1
+	switch protocol {
+	case layers.IPProtocolIPv6Fragment:
+		header = header[:8]
+		header[1] = 0
+	case layers.IPProtocolAH:
+		header[1] = 2
+	}
+	header[0] = frame[14+6]
+	longer := slices.Concat(frame[:14+40], header, frame[14+40:])
+	longer[14+6] = byte(protocol)
+	binary.BigEndian.PutUint16(longer[14+4:], binary.BigEndian.Uint16(frame[14+4:])+uint16(len(header)))
+	return longer
 }
 
 func (f flow) network() (gopacket.NetworkLayer, layers.EthernetType) {
@@ -148,7 +184,7 @@ func inGUE(t *testing.T, packet []byte, protocol layers.IPProtocol, entropy uint
 // packet is the IP packet of the frame, and the Ethernet padding behind it.
 func (f flow) packet(t testing.TB) (packet, padding []byte) {
 	t.Helper()
-	frame := f.frame(t)[14:]
+	frame := f.untagged(t)[14:]
 	length := int(binary.BigEndian.Uint16(frame[2:]))
 	if f.v6 {
 		length = 40 + int(binary.BigEndian.Uint16(frame[4:]))
@@ -168,7 +204,7 @@ func entropyOf(frame []byte) uint32 {
 // withMACs is the packet unchanged but for its MACs, as l2 sends it.
 func withMACs(t *testing.T, f flow) []byte {
 	t.Helper()
-	frame := f.frame(t)
+	frame := f.untagged(t)
 	copy(frame, nextHopMAC)
 	copy(frame[6:], egressMAC)
 	return frame

@@ -95,11 +95,13 @@ const (
 	lbOutcomePASS_UNREADABLE     lbOutcome = 5
 	lbOutcomeREPLY_TOO_BIG       lbOutcome = 6
 	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 7
-	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 8
-	lbOutcomeDROP_NO_BACKEND     lbOutcome = 9
-	lbOutcomeDROP_TOO_BIG        lbOutcome = 10
-	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 11
-	lbOutcomeDROP_NO_EGRESS      lbOutcome = 12
+	lbOutcomeDROP_UNREADABLE     lbOutcome = 8
+	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 9
+	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 10
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 11
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 12
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 13
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 14
 )
 
 type lbPhase uint32
@@ -133,6 +135,12 @@ type lbSlotLine struct {
 	Owner [16]uint32
 }
 
+type lbSwitchWords struct {
+	_          structs.HostLayout
+	Wide       uint32
+	WatchDrops uint32
+}
+
 type lbVip struct {
 	_           structs.HostLayout
 	Service     uint32
@@ -140,6 +148,12 @@ type lbVip struct {
 	SlotCount   uint32
 	IdleSeconds uint32
 	Flags       lbVipFlag
+}
+
+type lbVipAddress struct {
+	_       structs.HostLayout
+	Address lbAddress
+	V6      uint32
 }
 
 type lbVipFlag uint32
@@ -172,6 +186,8 @@ const (
 	lbMapOutcomes         = "outcomes"
 	lbMapServices         = "services"
 	lbMapSlots            = "slots"
+	lbMapSwitches         = "switches"
+	lbMapVipAddresses     = "vip_addresses"
 	lbMapVips             = "vips"
 	lbProgPointsmanLb     = "pointsman_lb"
 	lbVarClockSkewSeconds = "clock_skew_seconds"
@@ -237,6 +253,8 @@ type lbMapSpecs struct {
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
+	Switches        *ebpf.MapSpec `ebpf:"switches"`
+	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
 	Vips            *ebpf.MapSpec `ebpf:"vips"`
 }
 
@@ -278,6 +296,8 @@ type lbMaps struct {
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
+	Switches        *ebpf.Map `ebpf:"switches"`
+	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
 	Vips            *ebpf.Map `ebpf:"vips"`
 }
 
@@ -293,6 +313,8 @@ func (m *lbMaps) Close() error {
 		m.Outcomes,
 		m.Services,
 		m.Slots,
+		m.Switches,
+		m.VipAddresses,
 		m.Vips,
 	)
 }

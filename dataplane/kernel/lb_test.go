@@ -44,20 +44,26 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 		{"l2 to IPv6", dataplane.L2, backend6},
 	}
 	flows := map[string]flow{
-		"a SYN over IPv4":                        {protocol: dataplane.TCP},
-		"a segment over IPv4":                    {protocol: dataplane.TCP, ack: true, size: 1000},
-		"a datagram over IPv4":                   {protocol: dataplane.UDP},
-		"a SYN over IPv6":                        {protocol: dataplane.TCP, v6: true},
-		"a segment over IPv6":                    {protocol: dataplane.TCP, ack: true, v6: true, size: 1000},
-		"a datagram over IPv6":                   {protocol: dataplane.UDP, v6: true},
-		"DSCP EF and ECT(0) over IPv4":           {protocol: dataplane.TCP, tos: 46<<2 | 2},
-		"DSCP EF and CE over IPv6":               {protocol: dataplane.UDP, tos: 46<<2 | 3, v6: true},
-		"all bits of TOS over IPv4":              {protocol: dataplane.UDP, tos: 0xff},
-		"IPv4 with 40 bytes of options":          {protocol: dataplane.TCP, options: 40},
-		"IPv4 with 4 bytes of options":           {protocol: dataplane.UDP, options: 4},
-		"a one-byte datagram in a padded frame":  {protocol: dataplane.UDP, size: 1},
-		"an odd-sized segment over IPv4":         {protocol: dataplane.TCP, ack: true, size: 333},
-		"a datagram that just fits once wrapped": {protocol: dataplane.UDP, size: 1500 - 40 - 12 - 28},
+		"a SYN over IPv4":                         {protocol: dataplane.TCP},
+		"a segment over IPv4":                     {protocol: dataplane.TCP, ack: true, size: 1000},
+		"a datagram over IPv4":                    {protocol: dataplane.UDP},
+		"a SYN over IPv6":                         {protocol: dataplane.TCP, v6: true},
+		"a segment over IPv6":                     {protocol: dataplane.TCP, ack: true, v6: true, size: 1000},
+		"a datagram over IPv6":                    {protocol: dataplane.UDP, v6: true},
+		"DSCP EF and ECT(0) over IPv4":            {protocol: dataplane.TCP, tos: 46<<2 | 2},
+		"DSCP EF and CE over IPv6":                {protocol: dataplane.UDP, tos: 46<<2 | 3, v6: true},
+		"all bits of TOS over IPv4":               {protocol: dataplane.UDP, tos: 0xff},
+		"IPv4 with 40 bytes of options":           {protocol: dataplane.TCP, options: 40},
+		"IPv4 with 4 bytes of options":            {protocol: dataplane.UDP, options: 4},
+		"a one-byte datagram in a padded frame":   {protocol: dataplane.UDP, size: 1},
+		"an odd-sized segment over IPv4":          {protocol: dataplane.TCP, ack: true, size: 333},
+		"a SYN in a VLAN":                         {protocol: dataplane.TCP, tags: []uint16{0x8100}},
+		"a datagram in a provider's VLAN":         {protocol: dataplane.UDP, v6: true, tags: []uint16{0x88a8, 0x8100}},
+		"a SYN behind a hop-by-hop header":        {protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{hopByHop}},
+		"a datagram behind six extension headers": {protocol: dataplane.UDP, v6: true, behind: []layers.IPProtocol{hopByHop, destinationOptions, routing, atomic, authentication, destinationOptions}},
+		"all of it at once":                       {protocol: dataplane.TCP, ack: true, v6: true, tags: []uint16{0x8100, 0x8100}, behind: []layers.IPProtocol{routing}},
+		"options in a VLAN":                       {protocol: dataplane.TCP, options: 40, tags: []uint16{0x88a8}},
+		"a datagram that just fits once wrapped":  {protocol: dataplane.UDP, size: 1500 - 40 - 12 - 28},
 	}
 	for _, way := range ways {
 		for _, via := range []struct {
@@ -85,6 +91,17 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 		}
 	}
 }
+
+const (
+	hopByHop           = layers.IPProtocolIPv6HopByHop
+	routing            = layers.IPProtocolIPv6Routing
+	destinationOptions = layers.IPProtocolIPv6Destination
+	authentication     = layers.IPProtocolAH
+	atomic             = layers.IPProtocolIPv6Fragment
+)
+
+// seven are one more than are followed.
+var seven = []layers.IPProtocol{hopByHop, routing, routing, routing, routing, routing, routing}
 
 // onlyBackend is the one living backend that the kernel holds, as the kernel says.
 func onlyBackend(t *testing.T, h *harness) (uint32, dataplane.BackendEntry) {
@@ -118,13 +135,18 @@ func TestPrivilegedWhatIsNotForAVIPPassesUntouched(t *testing.T) {
 		{"an IPv6 packet to ::ffff:192.0.2.10 is none for the IPv4 VIP", toMappedVIP(t), "PASS_NOT_VIP"},
 		{"ARP", ethernet(0x0806, 46), "PASS_NOT_IP"},
 		{"LLDP", ethernet(0x88cc, 46), "PASS_NOT_IP"},
-		{"a VLAN-tagged frame", ethernet(0x8100, 60), "PASS_NOT_IP"},
+		{"a VLAN with nothing of IP in it", ethernet(0x8100, 60), "PASS_NOT_IP"},
+		{"three tags", flow{protocol: dataplane.TCP, tags: []uint16{0x88a8, 0x8100, 0x8100}}.frame(t), "PASS_NOT_IP"},
+		{"another port in a VLAN", flow{protocol: dataplane.TCP, port: 81, tags: []uint16{0x8100}}.frame(t), "PASS_NOT_VIP"},
+		{"another port behind extension headers", flow{protocol: dataplane.TCP, port: 81, v6: true, behind: []layers.IPProtocol{hopByHop, routing}}.frame(t), "PASS_NOT_VIP"},
+		{"ESP behind an extension header", edit(flow{protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{hopByHop}}.frame(t), 14+40, 50), "PASS_NOT_TCP_UDP"},
+		{"no next header", edit(flow{protocol: dataplane.TCP, v6: true}.frame(t), 14+6, 59), "PASS_NOT_TCP_UDP"},
+		{"too many extension headers to somebody else", edit(flow{protocol: dataplane.TCP, v6: true, behind: seven}.frame(t), 14+39, 99), "PASS_UNREADABLE"},
 		{"an ICMP echo request", edit(syn.frame(t), 14+9, 1), "PASS_NOT_TCP_UDP"},
 		{"OSPF", edit(syn.frame(t), 14+9, 89), "PASS_NOT_TCP_UDP"},
-		{"IPv6 behind a hop-by-hop header", edit(flow{protocol: dataplane.TCP, v6: true}.frame(t), 14+6, 0), "PASS_NOT_TCP_UDP"},
 		{"a first fragment", edit(syn.frame(t), 14+6, 0x20), "PASS_FRAGMENT"},
 		{"a later fragment", edit(syn.frame(t), 14+7, 0x10), "PASS_FRAGMENT"},
-		{"an IPv6 fragment", edit(flow{protocol: dataplane.TCP, v6: true}.frame(t), 14+6, 44), "PASS_FRAGMENT"},
+		{"an IPv6 fragment", edit(flow{protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{atomic}}.frame(t), 14+40+3, 1), "PASS_FRAGMENT"},
 		{"DF alone is no fragment", edit(flow{protocol: dataplane.TCP, port: 81}.frame(t), 14+6, 0x40), "PASS_NOT_VIP"},
 		{"an IPv4 header that claims version 5", edit(syn.frame(t), 14, 0x55), "PASS_UNREADABLE"},
 		{"an IPv4 header that claims 16 bytes", edit(syn.frame(t), 14, 0x44), "PASS_UNREADABLE"},
@@ -162,6 +184,14 @@ func TestPrivilegedAPacketForAVIPIsDroppedOnlyForANamedReason(t *testing.T) {
 		{"an IPv6 payload length beyond the frame", edit(segment6, 14+4, 0x40), "DROP_BAD_LENGTH"},
 		{"an IPv6 payload length that overflows 16 bits", edit(edit(segment6, 14+4, 0xff), 14+5, 0xff), "DROP_BAD_LENGTH"},
 		{"an IPv6 payload length of zero", edit(edit(segment6, 14+4, 0), 14+5, 0), "DROP_BAD_LENGTH"},
+		{"a TCP header of 16 bytes", edit(segment, 14+20+12, 0x40), "DROP_BAD_LENGTH"},
+		{"a TCP header that ends behind the packet", edit(flow{protocol: dataplane.TCP, size: 26}.frame(t), 14+20+12, 0xc0), "DROP_BAD_LENGTH"},
+		{"a datagram longer than its packet", edit(flow{protocol: dataplane.UDP}.frame(t), 14+20+5, 73), "DROP_BAD_LENGTH"},
+		{"a datagram shorter than its header", edit(flow{protocol: dataplane.UDP, v6: true}.frame(t), 14+40+5, 7), "DROP_BAD_LENGTH"},
+		{"no flags", edit(segment, 14+20+13, 0), "DROP_BAD_FLAGS"},
+		{"SYN and FIN in a VLAN", edit(flow{protocol: dataplane.TCP, v6: true, tags: []uint16{0x8100}}.frame(t), 18+40+13, 3), "DROP_BAD_FLAGS"},
+		{"more extension headers than anybody needs", flow{protocol: dataplane.TCP, v6: true, behind: seven}.frame(t), "DROP_UNREADABLE"},
+		{"an extension header beyond the frame", edit(flow{protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{routing}}.frame(t), 14+40+1, 40), "DROP_UNREADABLE"},
 		{"a slot without a backend", flow{protocol: dataplane.TCP, port: 81}.frame(t), "DROP_NO_BACKEND"},
 		{"slots outside the map", flow{protocol: dataplane.TCP, port: 83}.frame(t), "DROP_NO_BACKEND"},
 	}
@@ -182,17 +212,25 @@ func TestPrivilegedAFrameCutShortAnywhereIsNeverForwarded(t *testing.T) {
 	for _, f := range []flow{
 		{protocol: dataplane.TCP}, {protocol: dataplane.UDP, v6: true},
 		{protocol: dataplane.UDP, options: 40}, {protocol: dataplane.TCP, v6: true},
+		{protocol: dataplane.TCP, v6: true, tags: []uint16{0x88a8, 0x8100}, behind: []layers.IPProtocol{hopByHop, atomic}},
 	} {
 		frame := f.frame(t)
 		headers := len(frame) - 64
+		destination := 14 + 4*len(f.tags) + 20 // where it has been read
+		if f.v6 {
+			destination += 20
+		}
 		for length := 14; length < len(frame); length++ {
 			cut := frame[:length]
 			t.Run(fmt.Sprintf("%+v cut to %d bytes", f, length), func(t *testing.T) {
-				if length < headers {
+				switch {
+				case length < destination:
 					expect(t, h.send(cut), xdpPass, cut, "PASS_UNREADABLE")
-					return
+				case length < headers:
+					expect(t, h.send(cut), xdpDrop, cut, "DROP_UNREADABLE")
+				default:
+					expect(t, h.send(cut), xdpDrop, cut, "DROP_BAD_LENGTH")
 				}
-				expect(t, h.send(cut), xdpDrop, cut, "DROP_BAD_LENGTH")
 			})
 		}
 	}
@@ -347,4 +385,17 @@ func toMappedVIP(t *testing.T) []byte {
 	tcp.SetNetworkLayerForChecksum(ip)
 	eth := &layers.Ethernet{SrcMAC: clientMAC, DstMAC: balancerMAC, EthernetType: layers.EthernetTypeIPv6}
 	return serialize(t, eth, ip, tcp, gopacket.Payload(make([]byte, 64)))
+}
+
+func TestPrivilegedOfAllTCPFlagsThoseOfASegmentAreForwarded(t *testing.T) {
+	h := newHarness(t)
+	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
+	const fin, syn, rst, ack = 1, 2, 4, 16
+	for flags := range 256 {
+		segment := edit(flow{protocol: dataplane.TCP}.frame(t), 14+20+13, byte(flags))
+		possible := flags&(fin|syn|rst|ack) != 0 && flags&(syn|fin) != syn|fin && flags&(syn|rst) != syn|rst
+		if got := h.send(segment); (got.verdict == xdpTX) != possible || possible != (got.moved["DROP_BAD_FLAGS"] == 0) {
+			t.Errorf("flags %08b: verdict %d, counted as %v", flags, got.verdict, got.moved)
+		}
+	}
 }

@@ -57,7 +57,8 @@ func TestPrivilegedTheKernelHoldsWhatTheStepsSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal := maps.Equal(got.Services, h.tables.Services) && maps.Equal(got.VIPs, h.tables.VIPs) &&
-			maps.Equal(got.Backends, h.tables.Backends) && maps.Equal(got.Egress, h.tables.Egress)
+			maps.Equal(got.Backends, h.tables.Backends) && maps.Equal(got.Egress, h.tables.Egress) &&
+			maps.Equal(got.Addresses, h.tables.Addresses)
 		if !equal {
 			t.Fatalf("the kernel holds\n%+v, the steps say\n%+v", got, h.tables)
 		}

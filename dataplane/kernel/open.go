@@ -79,6 +79,7 @@ func Open(options Options) (*DataPlane, error) {
 // size gives the maps their sizes.
 func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapVips].MaxEntries = options.Limits.VIPs
+	spec.Maps[lbMapVipAddresses].MaxEntries = options.Limits.VIPs
 	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
 	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/cilium/ebpf"
 
@@ -15,6 +16,7 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 	t := &dataplane.Tables{
 		Services:   make(map[uint32]dataplane.ServiceEntry),
 		VIPs:       make(map[dataplane.VIP]dataplane.VIPEntry),
+		Addresses:  make(map[netip.Addr]bool),
 		Backends:   make(map[uint32]dataplane.BackendEntry),
 		Egress:     make(map[uint32]bool),
 		Slots:      d.mapped.slots,
@@ -31,6 +33,7 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 		each(d.objects.Vips, func(key lbVipKey, entry lbVip) {
 			t.VIPs[decodeVIP(key)] = decodeVIPEntry(entry)
 		}),
+		each(d.objects.VipAddresses, func(key lbVipAddress, _ uint32) { t.Addresses[decodeAddress(key.Address)] = true }),
 		each(d.objects.Egress, func(key, _ uint32) { t.Egress[key] = true }),
 		d.eachBackend(func(index uint32, entry lbBackend) { t.Backends[index] = decodeBackend(entry) }),
 	)

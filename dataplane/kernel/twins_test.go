@@ -58,6 +58,9 @@ func (w *twins) reset() (err error) {
 	for vip := range w.held.VIPs {
 		steps = append(steps, dataplane.DeleteVIP{VIP: vip})
 	}
+	for addr := range w.held.Addresses {
+		steps = append(steps, dataplane.DeleteAddress{Addr: addr})
+	}
 	for id := range w.held.Services {
 		steps = append(steps, dataplane.DeleteService{ID: id})
 	}
@@ -194,6 +197,8 @@ func (w *twins) same() error {
 		return fmt.Errorf("the VIPs are %+v in the kernel, and %+v in the model", held.VIPs, w.tables.VIPs)
 	case !maps.Equal(held.Backends, w.tables.Backends):
 		return fmt.Errorf("the backends are %+v in the kernel, and %+v in the model", held.Backends, w.tables.Backends)
+	case !maps.Equal(held.Addresses, w.tables.Addresses):
+		return fmt.Errorf("the VIPs' addresses are %v in the kernel, and %v in the model", held.Addresses, w.tables.Addresses)
 	case !maps.Equal(held.Egress, w.tables.Egress):
 		return fmt.Errorf("the egress is %+v in the kernel, and %+v in the model", held.Egress, w.tables.Egress)
 	case events != w.model.Events:

@@ -25,6 +25,10 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 		return d.putService(s)
 	case dataplane.DeleteService:
 		return deleteKey(d.objects.Services, s.ID)
+	case dataplane.PutAddress:
+		return d.objects.VipAddresses.Put(encodeVIPAddress(s.Addr), uint32(0))
+	case dataplane.DeleteAddress:
+		return deleteKey(d.objects.VipAddresses, encodeVIPAddress(s.Addr))
 	case dataplane.PutVIP:
 		return d.objects.Vips.Put(encodeVIP(s.VIP), encodeVIPEntry(s.Entry))
 	case dataplane.DeleteVIP:
