@@ -20,8 +20,8 @@ const (
 // wire joins two hosts by a cable, a veth pair.
 //
 // Every end is set to behave as a wire between machines does. Frames leave it
-// finished, with full checksums and at most one MTU long: XDP would lose the
-// kernel's notes about what is still to be computed. Both ends are up
+// finished, with full checksums, with their VLAN tags and at most one MTU long: XDP
+// would lose the kernel's notes about what is still to be done. Both ends are up
 // afterwards.
 func wire(a *Host, aName string, b *Host, bName string, mtu int) error {
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: aName, MTU: mtu, TxQLen: -1})
@@ -104,6 +104,7 @@ func beLikeAWire(iface string) error {
 		setOffload(iface, unix.ETHTOOL_STSO, 0),
 		setOffload(iface, unix.ETHTOOL_SGSO, 0),
 		setOffload(iface, unix.ETHTOOL_SGRO, 0),
+		setOffload(iface, unix.ETHTOOL_SFLAGS, 0), // VLAN tags too
 	)
 }
 
