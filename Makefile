@@ -26,7 +26,7 @@ test: host ## all tests, those that need root included
 KERNELS ?= 6.1 6.12
 PACKETS := ^TestPrivileged(EveryFlow|WhatIsNot|APacketForAVIP|AFrame|TheSender|ARefusal|TheHash|TheKernelHolds|ARestart|Attach|DetachLeaves|Decap)
 
-test-kernels: build ## packets, restarts and the kernel's own tunnels inside Debian's kernels, emulated (KERNELS="6.1 6.12")
+test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bonds inside Debian's kernels, emulated (KERNELS="6.1 6.12")
 	@command -v qemu-system-x86_64 >/dev/null || { echo "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"; exit 1; }
 	$(GO) build -o bin/vm ./test/vm
 	bin/vm fetch $(KERNELS)

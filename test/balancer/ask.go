@@ -67,19 +67,33 @@ func (b *Balancer) Await(ctx context.Context, limit time.Duration, what string, 
 	}
 }
 
+// The kernel checks the program before it takes it, for a second or three where the
+// machine is emulated, and for longer where that is busy. What comes after that is
+// the daemon's own doing.
+const (
+	longestStart = 2 * time.Minute
+	longestReady = 15 * time.Second
+)
+
 // AwaitReady waits until the program is attached and every service is well.
 func (b *Balancer) AwaitReady(ctx context.Context) (api.Status, error) {
 	var now api.Status
-	err := b.Await(ctx, 15*time.Second, "every service is ok", func() (err error) {
-		if now, err = b.Status(ctx); err != nil {
-			return err
-		}
-		n := now.Services
-		if n.OK == 0 || n.Degraded+n.Down+n.Waiting > 0 {
-			return fmt.Errorf("%+v; warnings: %q", n, now.Warnings)
-		}
-		return Attached(now)
+	err := b.Await(ctx, longestStart, "the daemon answers", func() (err error) {
+		now, err = b.Status(ctx)
+		return err
 	})
+	if err == nil {
+		err = b.Await(ctx, longestReady, "every service is ok", func() (err error) {
+			if now, err = b.Status(ctx); err != nil {
+				return err
+			}
+			n := now.Services
+			if n.OK == 0 || n.Degraded+n.Down+n.Waiting > 0 {
+				return fmt.Errorf("%+v; warnings: %q", n, now.Warnings)
+			}
+			return Attached(now)
+		})
+	}
 	if err != nil {
 		err = fmt.Errorf("%w; the balancer's log:\n%s", err, b.Log())
 	}

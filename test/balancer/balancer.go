@@ -32,7 +32,7 @@ type Balancer struct {
 	Consul *consul.Agent // that it asks; nil until StartConsul or StartCluster
 	// Cluster is what Consul is of; nil until StartCluster.
 	Cluster *consul.Cluster
-	decaps  []*lab.Host // where pointsman decap is on
+	decaps  []decap
 }
 
 // New is a balancer that does not run yet, on the lab's first.
@@ -125,8 +125,8 @@ func (b *Balancer) Close() error {
 // pinDirs are where it and its backends pin.
 func (b *Balancer) pinDirs() []string {
 	dirs := []string{b.PinDir()}
-	for _, h := range b.decaps {
-		dirs = append(dirs, b.decapPinDir(h))
+	for _, d := range b.decaps {
+		dirs = append(dirs, b.decapPinDir(d.host))
 	}
 	return dirs
 }

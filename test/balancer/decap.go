@@ -9,28 +9,41 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
+// decap is where pointsman decap is on.
+type decap struct {
+	host  *lab.Host
+	iface string
+}
+
 // Decap makes a host a backend of the VIPs: by pointsman decap, for what comes
 // from the lab's balancers only.
 func (b *Balancer) Decap(ctx context.Context, h *lab.Host, vips ...netip.Addr) error {
-	args := append([]string{"decap", "--interface", "eth0"}, b.decapPlaces(h)...)
+	var from []netip.Addr
+	for _, balancer := range b.Lab.Balancers() {
+		from = append(from, balancer.Addrs()...)
+	}
+	return b.DecapOn(ctx, h, "eth0", from, vips...)
+}
+
+// DecapOn is Decap on another interface, for what comes from the addresses given.
+func (b *Balancer) DecapOn(ctx context.Context, h *lab.Host, iface string, from []netip.Addr, vips ...netip.Addr) error {
+	args := append([]string{"decap", "--interface", iface}, b.decapPlaces(h)...)
 	for _, vip := range vips {
 		args = append(args, "--vip", vip.String())
 	}
-	for _, from := range b.Lab.Balancers() {
-		for _, addr := range from.Addrs() {
-			args = append(args, "--from", addr.String())
-		}
+	for _, addr := range from {
+		args = append(args, "--from", addr.String())
 	}
-	b.decaps = append(b.decaps, h)
+	b.decaps = append(b.decaps, decap{h, iface})
 	_, err := h.Run(ctx, b.Binary, args...)
 	return err
 }
 
 func (b *Balancer) decapOff(ctx context.Context) error {
 	var errs []error
-	for _, h := range b.decaps {
-		args := append([]string{"decap", "--off", "--interface", "eth0"}, b.decapPlaces(h)...)
-		_, err := h.Run(ctx, b.Binary, args...)
+	for _, d := range b.decaps {
+		args := append([]string{"decap", "--off", "--interface", d.iface}, b.decapPlaces(d.host)...)
+		_, err := d.host.Run(ctx, b.Binary, args...)
 		errs = append(errs, err)
 	}
 	b.decaps = nil

@@ -186,6 +186,15 @@ func (h *Host) replug(set func(*netlink.Handle, netlink.Link) error) error {
 	return nil
 }
 
+// PlugInBeside gives the host another interface, and a cable from it to the switch
+// that another host is plugged into. It is up, and has no address.
+func (h *Host) PlugInBeside(iface string, other *Host) error {
+	if len(other.plugs) == 0 {
+		return fmt.Errorf("%s is plugged into nothing", other.Name)
+	}
+	return h.plugIn(iface, other.plugs[0].host)
+}
+
 // Replace takes out an interface that is plugged into a switch, and puts another in
 // its place, of the same name and with the same addresses. Its routes are gone but
 // for those that come with addresses.

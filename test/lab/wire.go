@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -61,21 +62,26 @@ func (l *Lab) newSwitch(name string) (*Host, error) {
 	return h, h.setUp("br0")
 }
 
-// plugIn joins a host's interface to a switch.
+// plugIn joins a host's interface to a switch. The port has the host's name, and
+// those of more cables of one host that of their interface behind it.
 func (h *Host) plugIn(iface string, to *Host) error {
-	if err := wire(h, iface, to, h.Name, h.mtu); err != nil {
+	name := h.Name
+	if slices.ContainsFunc(h.plugs, func(p plug) bool { return p.host == to && p.name == name }) {
+		name += "-" + iface
+	}
+	if err := wire(h, iface, to, name, h.mtu); err != nil {
 		return err
 	}
-	port, err := to.links.LinkByName(h.Name)
+	port, err := to.links.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("finding port %s of %s: %w", h.Name, to.Name, err)
+		return fmt.Errorf("finding port %s of %s: %w", name, to.Name, err)
 	}
 	bridge, err := to.links.LinkByName("br0")
 	if err != nil {
 		return fmt.Errorf("finding the bridge of %s: %w", to.Name, err)
 	}
 	if err := to.links.LinkSetMaster(port, bridge); err != nil {
-		return fmt.Errorf("putting port %s of %s into its bridge: %w", h.Name, to.Name, err)
+		return fmt.Errorf("putting port %s of %s into its bridge: %w", name, to.Name, err)
 	}
 	return to.Do(func() error { return takeXDP(port) })
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // wanted are the modules that tests need: those of a lab's network, of the
-// kernel's own tunnels, and of tc before Linux 6.6.
-var wanted = []string{"veth", "bridge", "tun", "ipip", "sit", "ip6_tunnel", "fou", "sch_ingress", "cls_bpf"}
+// kernel's own tunnels, of stacked devices, and of tc before Linux 6.6.
+var wanted = []string{"veth", "bridge", "tun", "ipip", "sit", "ip6_tunnel", "fou", "8021q", "bonding", "sch_ingress", "cls_bpf"}
 
 // module is one that the machine is to load.
 type module struct {
