@@ -53,10 +53,11 @@ static __always_inline enum outcome unreadable(const struct packet *pkt)
 static __always_inline enum outcome dissect_transport(struct xdp_md *ctx, struct packet *pkt,
 						      const struct headers *ip)
 {
-	__u32 size = pkt->to.protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
 	__u32 ip_headers = ip->transport - pkt->ip_offset;
 	void *header;
 
+	if (ip->fragment)
+		return PASS_FRAGMENT;
 	if (pkt->to.protocol == IPPROTO_TCP) {
 		header = header_at(ctx, ip->transport, sizeof(struct tcphdr));
 		if (header)
@@ -66,16 +67,17 @@ static __always_inline enum outcome dissect_transport(struct xdp_md *ctx, struct
 		if (header)
 			note_udp(pkt, header, ip_headers);
 		if (ip->fragment == FIRST_FRAGMENT)
-			pkt->least = ip_headers + size;
+			pkt->least = ip_headers + sizeof(struct udphdr);
 	}
 	return header ? FORWARD : unreadable(pkt);
 }
 
-static __always_inline int is_ours(const struct packet *pkt)
+static __always_inline int is_icmp(const struct packet *pkt)
 {
-	return pkt->to.protocol == IPPROTO_TCP || pkt->to.protocol == IPPROTO_UDP;
+	return pkt->to.protocol == (pkt->to.v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
+/* As far as the IP headers go. */
 static __always_inline enum outcome dissect(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
 {
 	enum outcome result;
@@ -101,9 +103,7 @@ static __always_inline enum outcome dissect(struct xdp_md *ctx, struct packet *p
 	pkt->tos = ip->tos;
 	if (reading == CUT_SHORT)
 		return unreadable(pkt);
-	if (!is_ours(pkt))
+	if (pkt->to.protocol != IPPROTO_TCP && pkt->to.protocol != IPPROTO_UDP && !is_icmp(pkt))
 		return PASS_NOT_TCP_UDP;
-	if (ip->fragment)
-		return PASS_FRAGMENT;
-	return dissect_transport(ctx, pkt, ip);
+	return FORWARD;
 }

@@ -160,12 +160,25 @@ static __always_inline enum outcome wrap(struct xdp_md *ctx, const struct packet
 	return DROP_NO_BACKEND;
 }
 
+/* No TTL would end that: l2 leaves it alone. */
+static __always_inline int came_from(struct xdp_md *ctx, const struct backend *backend)
+{
+	const __u16 *source = (void *)(long)ctx->data + ETH_ALEN;
+	const __u16 *mac = (const void *)backend->next_hop_mac;
+
+	if ((void *)(source + 3) > (void *)(long)ctx->data_end)
+		return 0;
+	return source[0] == mac[0] && source[1] == mac[1] && source[2] == mac[2];
+}
+
 /* Tags are dealt with before and after, so that frames without any pay for nothing but the questions. */
 static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct packet *pkt,
 						const struct backend *backend)
 {
 	enum outcome result;
 
+	if (backend->forward == FORWARD_L2 && came_from(ctx, backend))
+		return DROP_LOOP;
 	if (pkt->length > backend->longest)
 		return too_big(ctx, pkt, backend);
 	if (pkt->ip_offset != ETH_HLEN && untag(ctx, pkt->ip_offset))

@@ -115,8 +115,8 @@ static __always_inline int put_flow(struct flow_bucket *bucket, __u32 place, __u
 	return __sync_val_compare_and_swap(&bucket->flow[place & (FLOWS_PER_BUCKET - 1)], seen, flow) == seen;
 }
 
-/* The index of the backend that the flow is remembered at, 0 if it is not. A flow that is lives on from now. */
-static __always_inline __u32 recall(__u64 hash, __u32 now, __u32 idle_seconds)
+/* The index of the backend that the flow is remembered at, 0 if it is not. A flow that is lives on from now, unless one only looks. */
+static __always_inline __u32 recall(__u64 hash, __u32 now, __u32 idle_seconds, int looking)
 {
 	struct flow_bucket *bucket = find_bucket(hash);
 	__u64 flow, renewed;
@@ -129,7 +129,7 @@ static __always_inline __u32 recall(__u64 hash, __u32 now, __u32 idle_seconds)
 		return 0;
 	renewed = make_flow(hash, flow_index(flow), 0, now + idle_seconds);
 	/* At most once a second, so that a busy flow does not keep its cache line to one CPU. */
-	if (renewed != flow)
+	if (renewed != flow && !looking)
 		put_flow(bucket, place, flow, renewed);
 	return flow_index(flow);
 }

@@ -13,9 +13,15 @@
  */
 #define POSSIBLE_FLAGS 0x37373636U
 
+/* Bytes behind the packet are Ethernet's padding, and no lie. */
+static __always_inline int is_true_length(const struct packet *pkt)
+{
+	return pkt->length >= pkt->least && pkt->length <= pkt->room;
+}
+
 static __always_inline enum outcome judge(const struct packet *pkt)
 {
-	if (pkt->length < pkt->least || pkt->length > pkt->room)
+	if (!is_true_length(pkt))
 		return DROP_BAD_LENGTH;
 	if (!(POSSIBLE_FLAGS >> (pkt->tcp_flags & TCP_FLAGS) & 1))
 		return DROP_BAD_FLAGS;

@@ -9,6 +9,7 @@
 #include "send.h"
 #include "slots.h"
 #include "switches.h"
+#include "unquote.h"
 #include "vip.h"
 
 /*
@@ -42,7 +43,7 @@ static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *p
 
 /*
  * What few packets are: tagged, in fragments, behind extension headers, cut
- * short. Not inlined, so that plain packets do not pay for it.
+ * short, ICMP. Not inlined, so that plain packets do not pay for it.
  */
 static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt)
 {
@@ -51,6 +52,12 @@ static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet 
 
 	*pkt = (struct packet){};
 	if ((result = dissect(ctx, pkt, &ip)))
+		return result;
+	if (is_icmp(pkt))
+		result = read_message(ctx, pkt, &ip);
+	else
+		result = dissect_transport(ctx, pkt, &ip);
+	if (result)
 		return result;
 	return forward(ctx, pkt);
 }
@@ -72,15 +79,19 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case PASS_NOT_IP:
 	case PASS_NOT_TCP_UDP:
 	case PASS_NOT_VIP:
+	case PASS_ICMP:
 	case PASS_FRAGMENT:
 	case PASS_UNREADABLE:
 		return XDP_PASS;
+	case REPLY_ECHO:
 	case REPLY_TOO_BIG:
 	case REPLY_TOO_BIG_NO_DF:
 		return XDP_TX;
 	case DROP_UNREADABLE:
 	case DROP_BAD_LENGTH:
 	case DROP_BAD_FLAGS:
+	case DROP_LOOP:
+	case DROP_ICMP_QUOTE:
 	case DROP_NO_BACKEND:
 	case DROP_TOO_BIG:
 	case DROP_NO_HEADROOM:

@@ -33,6 +33,7 @@ struct packet {
 	__u8 tcp_flags;		/* its second byte of flags; of what is not TCP, ACK */
 	__u8 ip_offset;		/* of the IP header in the frame: 14, or 4 and 8 more with tags */
 	__u8 unanswerable;	/* 1 where no ICMP error may answer: an ICMP message, a fragment but the first */
+	__u8 looking;		/* 1 if it is only about the flow: it goes that way and leaves no trace there */
 	__u32 entropy;		/* of the flow, independent of its slot */
 	__u32 backend;		/* its index, for the counters */
 	__u32 forward_verdict;	/* XDP_TX or XDP_REDIRECT, once it is FORWARD for good */

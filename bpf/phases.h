@@ -42,6 +42,7 @@ struct seeker {
 	__u32 idle_seconds;
 	__u8 new_flow;		/* 1 for a TCP SYN */
 	__u8 track_always;
+	__u8 looking;		/* 1 if the packet leaves no trace: it is about the flow, not of it */
 	__u8 unlearned;		/* set to 1 where LEARNING could not remember the flow */
 	__u8 remembered;	/* set to 1 where the flow was remembered before */
 };
@@ -61,7 +62,7 @@ static __always_inline struct condition *find_condition(__u32 slot, __u8 protoco
 /* A remembered backend that has died counts as not remembered. */
 static __always_inline __u32 recall_living(const struct seeker *seeker)
 {
-	__u32 index = recall(seeker->hash, seeker->now, seeker->idle_seconds);
+	__u32 index = recall(seeker->hash, seeker->now, seeker->idle_seconds, seeker->looking);
 	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
 
 	return backend && backend->ifindex ? index : 0;
@@ -106,7 +107,7 @@ static __noinline __u32 place_old_flow(struct seeker *seeker, enum phase phase, 
 		seeker->remembered = 1;
 		return remembered;
 	}
-	if (otherwise && (phase == LEARNING || seeker->track_always))
+	if (otherwise && !seeker->looking && (phase == LEARNING || seeker->track_always))
 		seeker->unlearned = !remember_old(seeker, otherwise);
 	return otherwise;
 }
@@ -132,7 +133,7 @@ static __noinline __u32 choose(struct seeker *seeker, __u32 slot, __u8 protocol)
 	/* LEARNING begins anew with each flow that could not be remembered: SETTLING would break it. */
 	note = phase == LEARNING ? seeker->unlearned : chosen != seeker->owner;
 	/* MOVING lasts as long as its fallback has flows that nobody remembers: for the others SETTLING will do. */
-	if (phase == MOVING && seeker->remembered)
+	if (seeker->looking || (phase == MOVING && seeker->remembered))
 		note = 0;
 	if (note && condition->second != seeker->now)
 		condition->second = seeker->now;

@@ -47,6 +47,7 @@ static __always_inline enum outcome pick_backend(struct packet *pkt, const struc
 			.idle_seconds = vip->idle_seconds,
 			.new_flow = pkt->new_flow,
 			.track_always = !!(vip->flags & VIP_TRACK_ALWAYS),
+			.looking = pkt->looking,
 		};
 
 		pkt->backend = choose(&seeker, slot, pkt->to.protocol);

@@ -2,6 +2,7 @@
 /* Tells the sender of a packet that does not fit the way to its backend how long its packets may be. */
 #pragma once
 
+#include "checksum.h"
 #include "flows.h"
 #include "icmp.h"
 #include "packet.h"
@@ -32,18 +33,6 @@ struct refused {
 	__u8 v6;
 };
 
-/* RFC 1122, section 3.2.2, and RFC 4443, section 2.4 (e): none to a source that is not one host. */
-static __always_inline int is_host(const struct address *address, int v6)
-{
-	__u32 first = bpf_ntohl(address->word[v6 ? 0 : 3]) >> 24;
-
-	if (!v6)
-		return first != 0 && first != 127 && first < 224;
-	if (address->word[0] || address->word[1] || address->word[2])
-		return first != 0xff;
-	return bpf_ntohl(address->word[3]) > 1;
-}
-
 static __always_inline int within_budget(void)
 {
 	__u32 now = now_seconds(), zero = 0;
@@ -57,13 +46,6 @@ static __always_inline int within_budget(void)
 		return 0;
 	budget->sent++;
 	return 1;
-}
-
-static __always_inline __sum16 fold(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
 }
 
 /*

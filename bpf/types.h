@@ -15,17 +15,21 @@ enum outcome {
 	FORWARD,		/* sent to a backend; counted with that backend */
 
 	PASS_NOT_IP,		/* normal: ARP, LLDP */
-	PASS_NOT_TCP_UDP,	/* normal: ICMP, OSPF, another tunnel's traffic */
+	PASS_NOT_TCP_UDP,	/* normal: OSPF, another tunnel's traffic */
 	PASS_NOT_VIP,		/* normal: the host's own and routed traffic */
+	PASS_ICMP,		/* to a VIP's address, and the host's all the same: neighbour discovery, redirects */
 	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
 	PASS_UNREADABLE,	/* headers cut short or senseless, of nobody we know */
 
+	REPLY_ECHO,		/* to a VIP's address: an echo request */
 	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
 	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
 
 	DROP_UNREADABLE,	/* to a VIP's address, with headers cut short or too many of them */
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
 	DROP_BAD_FLAGS,		/* to a VIP, with TCP flags that no segment has */
+	DROP_LOOP,		/* back from the very l2 backend that it would go to */
+	DROP_ICMP_QUOTE,	/* an ICMP error to a VIP's address that does not say which flow it is about */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
 	DROP_TOO_BIG,		/* too long likewise, and nobody to tell, or more than may be told in a second */
 	DROP_NO_HEADROOM,	/* the driver left no room for the outer header */

@@ -48,6 +48,7 @@ func (d *daemon) sample() {
 // dropAdvice is what to do about drops in few words; the README has more. A
 // drop without an advice is still warned of.
 var dropAdvice = map[string]string{
+	"DROP_LOOP":        "an l2 backend sends packets back, so it lacks the VIP",
 	"DROP_NO_BACKEND":  "'pointsman backends' says why none is up",
 	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
 	"DROP_NO_HEADROOM": "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
@@ -60,6 +61,7 @@ var strangersDrops = map[string]bool{
 	"DROP_UNREADABLE": true,
 	"DROP_BAD_LENGTH": true,
 	"DROP_BAD_FLAGS":  true,
+	"DROP_ICMP_QUOTE": true,
 }
 
 // drops are warnings of packets that were for a VIP and went nowhere.

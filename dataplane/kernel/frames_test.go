@@ -147,8 +147,13 @@ func serialize(t testing.TB, stack ...gopacket.SerializableLayer) []byte {
 func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, entropy uint32) []byte {
 	t.Helper()
 	inner, padding := f.packet(t)
+	return wrapped(t, inner, padding, f.v6, f.tos, to, entropy)
+}
+
+func wrapped(t *testing.T, inner, padding []byte, v6 bool, tos uint8, to dataplane.BackendEntry, entropy uint32) []byte {
+	t.Helper()
 	protocol := layers.IPProtocolIPv4
-	if f.v6 {
+	if v6 {
 		protocol = layers.IPProtocolIPv6
 	}
 	if to.Forward == dataplane.GUE {
@@ -158,13 +163,13 @@ func tunnelled(t *testing.T, f flow, to dataplane.BackendEntry, entropy uint32) 
 	if to.OuterFamilyV6() {
 		eth.EthernetType = layers.EthernetTypeIPv6
 		return append(serialize(t, eth, &layers.IPv6{
-			Version: 6, TrafficClass: f.tos, FlowLabel: entropy, HopLimit: 64, NextHeader: protocol,
+			Version: 6, TrafficClass: tos, FlowLabel: entropy, HopLimit: 64, NextHeader: protocol,
 			SrcIP: source6.AsSlice(), DstIP: to.Addr.AsSlice(),
 		}, gopacket.Payload(inner)), padding...)
 	}
 	eth.EthernetType = layers.EthernetTypeIPv4
 	return append(serialize(t, eth, &layers.IPv4{
-		Version: 4, TOS: f.tos, Flags: layers.IPv4DontFragment, TTL: 64, Protocol: protocol,
+		Version: 4, TOS: tos, Flags: layers.IPv4DontFragment, TTL: 64, Protocol: protocol,
 		SrcIP: source4.AsSlice(), DstIP: to.Addr.AsSlice(),
 	}, gopacket.Payload(inner)), padding...)
 }

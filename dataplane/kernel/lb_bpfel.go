@@ -91,17 +91,21 @@ const (
 	lbOutcomePASS_NOT_IP         lbOutcome = 1
 	lbOutcomePASS_NOT_TCP_UDP    lbOutcome = 2
 	lbOutcomePASS_NOT_VIP        lbOutcome = 3
-	lbOutcomePASS_FRAGMENT       lbOutcome = 4
-	lbOutcomePASS_UNREADABLE     lbOutcome = 5
-	lbOutcomeREPLY_TOO_BIG       lbOutcome = 6
-	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 7
-	lbOutcomeDROP_UNREADABLE     lbOutcome = 8
-	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 9
-	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 10
-	lbOutcomeDROP_NO_BACKEND     lbOutcome = 11
-	lbOutcomeDROP_TOO_BIG        lbOutcome = 12
-	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 13
-	lbOutcomeDROP_NO_EGRESS      lbOutcome = 14
+	lbOutcomePASS_ICMP           lbOutcome = 4
+	lbOutcomePASS_FRAGMENT       lbOutcome = 5
+	lbOutcomePASS_UNREADABLE     lbOutcome = 6
+	lbOutcomeREPLY_ECHO          lbOutcome = 7
+	lbOutcomeREPLY_TOO_BIG       lbOutcome = 8
+	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 9
+	lbOutcomeDROP_UNREADABLE     lbOutcome = 10
+	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 11
+	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 12
+	lbOutcomeDROP_LOOP           lbOutcome = 13
+	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 14
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 15
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 16
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 17
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 18
 )
 
 type lbPhase uint32

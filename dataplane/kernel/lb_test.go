@@ -142,7 +142,7 @@ func TestPrivilegedWhatIsNotForAVIPPassesUntouched(t *testing.T) {
 		{"ESP behind an extension header", edit(flow{protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{hopByHop}}.frame(t), 14+40, 50), "PASS_NOT_TCP_UDP"},
 		{"no next header", edit(flow{protocol: dataplane.TCP, v6: true}.frame(t), 14+6, 59), "PASS_NOT_TCP_UDP"},
 		{"too many extension headers to somebody else", edit(flow{protocol: dataplane.TCP, v6: true, behind: seven}.frame(t), 14+39, 99), "PASS_UNREADABLE"},
-		{"an ICMP echo request", edit(syn.frame(t), 14+9, 1), "PASS_NOT_TCP_UDP"},
+		{"GRE", edit(syn.frame(t), 14+9, 47), "PASS_NOT_TCP_UDP"},
 		{"OSPF", edit(syn.frame(t), 14+9, 89), "PASS_NOT_TCP_UDP"},
 		{"a first fragment", edit(syn.frame(t), 14+6, 0x20), "PASS_FRAGMENT"},
 		{"a later fragment", edit(syn.frame(t), 14+7, 0x10), "PASS_FRAGMENT"},

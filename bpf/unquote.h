@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Reads ICMP messages to a VIP's address. An error quotes the beginning of a
+ * packet that a backend has sent in the VIP's name, so the error belongs to that
+ * backend: it goes on as a packet of that flow.
+ */
+#pragma once
+
+#include "answer.h"
+#include "dissect.h"
+#include "judge.h"
+
+/* The ports: all that is needed of the eight bytes that RFC 792 promises. */
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+static __always_inline int is_echo_request(const struct packet *pkt, const struct icmp *icmp)
+{
+	return icmp->type == (pkt->to.v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST) && !icmp->code;
+}
+
+/* Not redirects, which are the host's, and not source quench, which RFC 6633 has ended. */
+static __always_inline int is_error(const struct packet *pkt, const struct icmp *icmp)
+{
+	switch (icmp->type) {
+	case ICMP_UNREACHABLE:	/* in ICMPv6 time exceeded */
+		return 1;
+	case ICMPV6_UNREACHABLE:
+	case ICMPV6_TOO_BIG:
+	case ICMPV6_PARAMETER_PROBLEM:
+		return pkt->to.v6;
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETER_PROBLEM:
+		return !pkt->to.v6;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline int same_address(const struct address *a, const struct address *b)
+{
+	return !((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) |
+		 (a->word[3] ^ b->word[3]));
+}
+
+/* Makes the packet one of the flow that it is about. What is read of the quote takes the place of what was read of the packet. */
+static __always_inline enum outcome unquote(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
+{
+	__u32 offset = ip->transport + sizeof(struct icmp);
+	__u32 end = pkt->ip_offset + pkt->length;
+	struct ports *ports;
+	int reading;
+
+	if (pkt->to.v6)
+		reading = read_ipv6(ctx, offset, end, ip);
+	else
+		reading = read_ipv4(ctx, offset, end, ip);
+	if (reading != READ || ip->transport > end || ip->fragment == LATER_FRAGMENT)
+		return DROP_ICMP_QUOTE;
+	if (!same_address(&ip->source, &pkt->to.address))
+		return DROP_ICMP_QUOTE;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return PASS_ICMP;
+	ports = header_at(ctx, ip->transport, sizeof(*ports));
+	if (!ports || ip->transport + sizeof(*ports) > end)
+		return DROP_ICMP_QUOTE;
+
+	pkt->to.protocol = ip->protocol;
+	pkt->to.port = ports->source;
+	pkt->source = ip->destination;
+	pkt->source_port = ports->destination;
+	pkt->tcp_flags = TCP_ACK;
+	pkt->looking = 1;
+	return FORWARD;
+}
+
+/* FORWARD if the packet goes on as one of the flow that it is about. */
+static __always_inline enum outcome read_message(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
+{
+	struct icmp *icmp;
+
+	if (!is_vip_address(pkt))
+		return PASS_NOT_VIP;
+	if (ip->fragment)
+		return PASS_ICMP;
+	icmp = header_at(ctx, ip->transport, sizeof(*icmp));
+	if (!icmp)
+		return DROP_UNREADABLE;
+	pkt->least = ip->transport - pkt->ip_offset + sizeof(*icmp);
+	pkt->unanswerable = 1;
+	if (is_echo_request(pkt, icmp) && ip->plain && is_host(&pkt->source, pkt->to.v6))
+		return is_true_length(pkt) ? answer_echo(ctx, pkt) : DROP_BAD_LENGTH;
+	if (!is_error(pkt, icmp))
+		return PASS_ICMP;
+	return is_true_length(pkt) ? unquote(ctx, pkt, ip) : DROP_BAD_LENGTH;
+}
