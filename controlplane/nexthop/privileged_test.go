@@ -1,6 +1,7 @@
 package nexthop
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -76,6 +77,32 @@ func TestPrivilegedProblemsAreToldOfARealNetwork(t *testing.T) {
 		t.Run(row.promise, func(t *testing.T) {
 			balancer.watch(t, row.addr).awaitProblem(row.addr, row.problem)
 		})
+	}
+}
+
+func TestPrivilegedADeviceThatXDPCannotSendFromIsTold(t *testing.T) {
+	balancer, _, _ := twoSegments(t)
+	eth0 := balancer.link("eth0").Attrs().Index
+	attrs := func(name string) netlink.LinkAttrs { return netlink.LinkAttrs{Name: name, TxQLen: -1} }
+	macvlan := &netlink.Macvlan{LinkAttrs: attrs("mac0"), Mode: netlink.MACVLAN_MODE_BRIDGE}
+	macvlan.ParentIndex = eth0
+	for n, row := range []struct {
+		device netlink.Link
+		says   string
+	}{
+		{&netlink.Bridge{LinkAttrs: attrs("br0")}, "XDP cannot send from interface br0, a bridge: give the port that leads to the backends the addresses and the route"},
+		{macvlan, "XDP cannot send from interface mac0, a macvlan: give eth0, the interface below, the addresses and the route"},
+		{&netlink.Vxlan{LinkAttrs: attrs("vx0"), VxlanId: 7, Port: 4789, VtepDevIndex: eth0}, "XDP cannot send from interface vx0, a vxlan: route to the backends outside of the tunnel: ipip needs no other one"},
+	} {
+		name := row.device.Attrs().Name
+		balancer.must(balancer.LinkAdd(row.device))
+		balancer.must(balancer.LinkSetUp(balancer.link(name)))
+		if name == "br0" { // which has a carrier once a port has
+			balancer.must(balancer.LinkSetMaster(balancer.link("eth1"), balancer.link("br0")))
+		}
+		balancer.assign(name, fmt.Sprintf("10.60.%d.1/24", n))
+		addr := fmt.Sprintf("10.60.%d.9", n)
+		balancer.watch(t, addr).awaitProblem(addr, row.says)
 	}
 }
 

@@ -285,6 +285,19 @@ func arriveByBond(t *testing.T, b *balancer.Balancer, all []*lane) {
 	must(t, b.Reload())
 	attached(t, b, "bond1", "native", "")
 	must(t, b.Lab.Router.AddRoute(lab.VIPNet4, address.Addr()))
+	// And what arrives by it may leave by it.
+	first := all[0]
+	below, err := b.Host.Links().LinkByName("eth0.50")
+	must(t, err)
+	must(t, b.Host.Links().LinkDel(below))
+	first.stack(t, b.Host, "bond1", 1)
+	must(t, b.Await(t.Context(), patience, "lane-0 leads over the bond", func() error {
+		now, err := b.Backends(t.Context())
+		if err == nil && !strings.HasPrefix(now.Services[0].Backends[0].NextHop, "bond1 vlan 50 ") {
+			err = fmt.Errorf("it leads over %q", now.Services[0].Backends[0].NextHop)
+		}
+		return err
+	}))
 	for _, l := range all {
 		for kind, port := range portsOf(l.number) {
 			ask(t, traffic.Load{From: b.Lab.Client, Kind: kind, To: netip.AddrPortFrom(lab.VIP4(10), port)}, l.backend.Name)
