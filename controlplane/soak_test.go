@@ -56,18 +56,28 @@ func TestADayOfRandomChangesEndsWhereAFreshStartDoes(t *testing.T) {
 		fresh := d.fresh()
 		defer func() { fresh.end() }()
 		fresh.calm()
-		if got, want := d.settled(), fresh.settled(); got != want {
-			t.Errorf("the tables differ:\n%s", differences(got, want))
+		for what, see := range map[string]func(*day) []string{"the kernel holds": (*day).portrait, "an operator sees": (*day).page} {
+			for _, difference := range fake.Differences(see(d), see(fresh)) {
+				t.Errorf("what %s after the day (-) and a fresh start (+): %s", what, difference)
+			}
 		}
-		if got, want := timeless(d.scene()), timeless(fresh.scene()); got != want {
-			t.Errorf("operators see other things:\n%s", differences(got, want))
+		for _, line := range fake.Restless(d.portrait()) {
+			t.Error(line)
 		}
 	})
 }
 
-// timeless leaves out when drains that are over were cut.
-func timeless(scene string) string {
-	return regexp.MustCompile(`, cut in -[0-9hms.]+`).ReplaceAllString(scene, "")
+func (d *day) portrait() []string {
+	tables, err := d.plane.Tables()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return fake.Portrait(tables)
+}
+
+// page is what there is to see, but for when drains that are over were cut.
+func (d *day) page() []string {
+	return strings.Split(regexp.MustCompile(`, cut in -[0-9hms.]+`).ReplaceAllString(d.scene(), ""), "\n")
 }
 
 // day is a stage and how the world around it is now.

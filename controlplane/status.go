@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +26,7 @@ func (d *daemon) Status() api.Status {
 		Outcomes:   map[string]uint64{},
 		FlowTable:  api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
 		Draining:   p.draining(),
+		Process:    process(),
 	}
 	if p.refused != nil {
 		status.Config.Error = p.refused.Error()
@@ -51,6 +54,12 @@ func (d *daemon) Status() api.Status {
 		status.State = "degraded"
 	}
 	return status
+}
+
+func process() api.Process {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(heap)
+	return api.Process{Goroutines: runtime.NumGoroutine(), HeapBytes: heap[0].Value.Uint64()}
 }
 
 func count(counts *api.ServiceCounts, state desired.ServiceState) {

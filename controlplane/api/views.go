@@ -27,6 +27,13 @@ type Status struct {
 	FlowTable     FlowTable         `json:"flow_table"`
 	Draining      []Draining        `json:"draining"` // backends that still have flows to lose
 	Outcomes      map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
+	Process       Process           `json:"process"`
+}
+
+// Process is what the daemon takes.
+type Process struct {
+	Goroutines int    `json:"goroutines"`
+	HeapBytes  uint64 `json:"heap_bytes"` // in use, and not yet collected
 }
 
 // ConfigStatus is the file that runs.
