@@ -56,8 +56,6 @@ static __always_inline enum outcome dissect_transport(struct xdp_md *ctx, struct
 	__u32 ip_headers = ip->transport - pkt->ip_offset;
 	void *header;
 
-	if (ip->fragment)
-		return PASS_FRAGMENT;
 	if (pkt->to.protocol == IPPROTO_TCP) {
 		header = header_at(ctx, ip->transport, sizeof(struct tcphdr));
 		if (header)
@@ -75,6 +73,17 @@ static __always_inline enum outcome dissect_transport(struct xdp_md *ctx, struct
 static __always_inline int is_icmp(const struct packet *pkt)
 {
 	return pkt->to.protocol == (pkt->to.v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+/*
+ * What can be for a VIP. Of a later IPv6 fragment the header may name an
+ * extension header, behind which the first has the rest of the chain.
+ */
+static __always_inline int is_balanced(const struct packet *pkt, const struct headers *ip)
+{
+	if (pkt->to.protocol == IPPROTO_TCP || pkt->to.protocol == IPPROTO_UDP || is_icmp(pkt))
+		return 1;
+	return pkt->to.v6 && ip->fragment == LATER_FRAGMENT && extension_size(pkt->to.protocol, 0);
 }
 
 /* As far as the IP headers go. */
@@ -103,7 +112,5 @@ static __always_inline enum outcome dissect(struct xdp_md *ctx, struct packet *p
 	pkt->tos = ip->tos;
 	if (reading == CUT_SHORT)
 		return unreadable(pkt);
-	if (pkt->to.protocol != IPPROTO_TCP && pkt->to.protocol != IPPROTO_UDP && !is_icmp(pkt))
-		return PASS_NOT_TCP_UDP;
-	return FORWARD;
+	return is_balanced(pkt, ip) ? FORWARD : PASS_NOT_TCP_UDP;
 }

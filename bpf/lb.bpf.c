@@ -6,6 +6,7 @@
 #include "encapsulate.h"
 #include "judge.h"
 #include "parse.h"
+#include "rejoin.h"
 #include "send.h"
 #include "slots.h"
 #include "switches.h"
@@ -41,6 +42,19 @@ static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *p
 	return send(ctx, pkt, backend);
 }
 
+/* The way of a packet that has no ports, because it is a later fragment. */
+static __always_inline enum outcome forward_later(struct xdp_md *ctx, struct packet *pkt, const struct headers *ip)
+{
+	struct backend *backend;
+	enum outcome result;
+
+	if ((result = rejoin(ctx, pkt, ip, &backend)))
+		return result;
+	if ((result = encapsulate(ctx, pkt, backend)))
+		return result;
+	return send(ctx, pkt, backend);
+}
+
 /*
  * What few packets are: tagged, in fragments, behind extension headers, cut
  * short, ICMP. Not inlined, so that plain packets do not pay for it.
@@ -55,11 +69,16 @@ static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet 
 		return result;
 	if (is_icmp(pkt))
 		result = read_message(ctx, pkt, &ip);
+	else if (ip.fragment == LATER_FRAGMENT)
+		return forward_later(ctx, pkt, &ip);
 	else
 		result = dissect_transport(ctx, pkt, &ip);
 	if (result)
 		return result;
-	return forward(ctx, pkt);
+	result = forward(ctx, pkt);
+	if (ip.fragment == FIRST_FRAGMENT && !pkt->looking)
+		remember_first(pkt, &ip, result);
+	return result;
 }
 
 /* The first step that objects names the packet's outcome. */
@@ -80,17 +99,18 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case PASS_NOT_TCP_UDP:
 	case PASS_NOT_VIP:
 	case PASS_ICMP:
-	case PASS_FRAGMENT:
 	case PASS_UNREADABLE:
 		return XDP_PASS;
 	case REPLY_ECHO:
 	case REPLY_TOO_BIG:
 	case REPLY_TOO_BIG_NO_DF:
 		return XDP_TX;
+	case HOLD_FRAGMENT:
 	case DROP_UNREADABLE:
 	case DROP_BAD_LENGTH:
 	case DROP_BAD_FLAGS:
 	case DROP_LOOP:
+	case DROP_FRAGMENT:
 	case DROP_ICMP_QUOTE:
 	case DROP_NO_BACKEND:
 	case DROP_TOO_BIG:

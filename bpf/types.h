@@ -18,17 +18,19 @@ enum outcome {
 	PASS_NOT_TCP_UDP,	/* normal: OSPF, another tunnel's traffic */
 	PASS_NOT_VIP,		/* normal: the host's own and routed traffic */
 	PASS_ICMP,		/* to a VIP's address, and the host's all the same: neighbour discovery, redirects */
-	PASS_FRAGMENT,		/* normal for the host; a VIP's fragments are not balanced */
 	PASS_UNREADABLE,	/* headers cut short or senseless, of nobody we know */
 
 	REPLY_ECHO,		/* to a VIP's address: an echo request */
 	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
 	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
 
+	HOLD_FRAGMENT,		/* to a VIP's address, before the first of its packet: the daemon sends it again once that is there */
+
 	DROP_UNREADABLE,	/* to a VIP's address, with headers cut short or too many of them */
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
 	DROP_BAD_FLAGS,		/* to a VIP, with TCP flags that no segment has */
 	DROP_LOOP,		/* back from the very l2 backend that it would go to */
+	DROP_FRAGMENT,		/* to a VIP's address, and nobody knows where the first of its packet went */
 	DROP_ICMP_QUOTE,	/* an ICMP error to a VIP's address that does not say which flow it is about */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
 	DROP_TOO_BIG,		/* too long likewise, and nobody to tell, or more than may be told in a second */
@@ -187,6 +189,30 @@ struct error_budget {
 	__u32 sent;
 };
 
+/* What the fragments of one packet have in common. */
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__be32 id;		/* IPv4's in the lower half as the network has it */
+	__u8 protocol;		/* 0 for IPv6 */
+	__u8 v6;
+	__u16 zero;
+};
+
+/* The way of a packet's first fragment. */
+struct fragment_way {
+	__u32 backend;		/* an index into backends; 0 for the host's own */
+	__u32 second;		/* when it came */
+	__u32 entropy;		/* of the flow, so that fragments leave in its order */
+};
+
+/* In front of a frame that is held. */
+struct held_fragment {
+	struct fragment_key key;
+	__u32 size;		/* of the frame */
+	__u32 ifindex;		/* where it came in */
+};
+
 /*
  * What can be turned on and off while packets flow, one word each, so that
  * whoever owns one need not know the others.
@@ -204,5 +230,6 @@ struct settings {
 	__u64 hash_seed;	/* of the slot and the entropy */
 	__u64 flow_seed;	/* of the bucket and the digest */
 	__u32 bucket_mask;	/* the number of buckets, a power of two, less one */
+	__u64 held_mark;	/* in the metadata of a frame that was held: of this program alone, drawn at random */
 	__u32 errors_per_second;	/* ICMP errors that each CPU may send */
 };

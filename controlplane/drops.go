@@ -61,6 +61,7 @@ var strangersDrops = map[string]bool{
 	"DROP_UNREADABLE": true,
 	"DROP_BAD_LENGTH": true,
 	"DROP_BAD_FLAGS":  true,
+	"DROP_FRAGMENT":   true,
 	"DROP_ICMP_QUOTE": true,
 }
 

@@ -2,4 +2,4 @@ package kernel
 
 // Clang 19 and libbpf-dev's helpers; paths in debug information are relative to
 // this folder, so that any checkout gives the same bytes.
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type outcome -type forward -type vip_key -type vip -type slot_line -type backend -type backend_count -type service -type address -type phase -type vip_flag -type vip_address -type switch_words -type condition -type flow_bucket -type flow_event lb ../../bpf/lb.bpf.c -- -I../../bpf -idirafter /usr/include/x86_64-linux-gnu -O2 -mcpu=v3 -Wall -Wextra -Werror -fno-strict-aliasing
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type outcome -type forward -type vip_key -type vip -type slot_line -type backend -type backend_count -type service -type address -type phase -type vip_flag -type vip_address -type switch_words -type fragment_key -type fragment_way -type held_fragment -type condition -type flow_bucket -type flow_event lb ../../bpf/lb.bpf.c -- -I../../bpf -idirafter /usr/include/x86_64-linux-gnu -O2 -mcpu=v3 -Wall -Wextra -Werror -fno-strict-aliasing

@@ -126,6 +126,14 @@ func (h *harness) send(frame []byte) result {
 	return result{verdict, options.DataOut, moved}
 }
 
+// turnClock lets the program's clock show so many seconds more than the machine's.
+func (h *harness) turnClock(seconds uint32) {
+	h.t.Helper()
+	if err := h.plane.objects.ClockSkewSeconds.Set(seconds); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // run is send without a look at the counters, for very many packets.
 func (h *harness) run(frame []byte) []byte {
 	h.t.Helper()

@@ -84,6 +84,30 @@ const (
 	lbForwardFORWARD_GUE   lbForward = 3
 )
 
+type lbFragmentKey struct {
+	_           structs.HostLayout
+	Source      lbAddress
+	Destination lbAddress
+	Id          uint32
+	Protocol    uint8
+	V6          uint8
+	Zero        uint16
+}
+
+type lbFragmentWay struct {
+	_       structs.HostLayout
+	Backend uint32
+	Second  uint32
+	Entropy uint32
+}
+
+type lbHeldFragment struct {
+	_       structs.HostLayout
+	Key     lbFragmentKey
+	Size    uint32
+	Ifindex uint32
+}
+
 type lbOutcome uint32
 
 const (
@@ -92,20 +116,21 @@ const (
 	lbOutcomePASS_NOT_TCP_UDP    lbOutcome = 2
 	lbOutcomePASS_NOT_VIP        lbOutcome = 3
 	lbOutcomePASS_ICMP           lbOutcome = 4
-	lbOutcomePASS_FRAGMENT       lbOutcome = 5
-	lbOutcomePASS_UNREADABLE     lbOutcome = 6
-	lbOutcomeREPLY_ECHO          lbOutcome = 7
-	lbOutcomeREPLY_TOO_BIG       lbOutcome = 8
-	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 9
+	lbOutcomePASS_UNREADABLE     lbOutcome = 5
+	lbOutcomeREPLY_ECHO          lbOutcome = 6
+	lbOutcomeREPLY_TOO_BIG       lbOutcome = 7
+	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 8
+	lbOutcomeHOLD_FRAGMENT       lbOutcome = 9
 	lbOutcomeDROP_UNREADABLE     lbOutcome = 10
 	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 11
 	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 12
 	lbOutcomeDROP_LOOP           lbOutcome = 13
-	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 14
-	lbOutcomeDROP_NO_BACKEND     lbOutcome = 15
-	lbOutcomeDROP_TOO_BIG        lbOutcome = 16
-	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 17
-	lbOutcomeDROP_NO_EGRESS      lbOutcome = 18
+	lbOutcomeDROP_FRAGMENT       lbOutcome = 14
+	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 15
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 16
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 17
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 18
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 19
 )
 
 type lbPhase uint32
@@ -131,7 +156,10 @@ type lbSettings struct {
 	HashSeed        uint64
 	FlowSeed        uint64
 	BucketMask      uint32
+	_               [4]byte
+	HeldMark        uint64
 	ErrorsPerSecond uint32
+	_               [4]byte
 }
 
 type lbSlotLine struct {
@@ -187,6 +215,8 @@ const (
 	lbMapErrorBudget      = "error_budget"
 	lbMapFlowEvents       = "flow_events"
 	lbMapFlows            = "flows"
+	lbMapFragments        = "fragments"
+	lbMapHeldFragments    = "held_fragments"
 	lbMapOutcomes         = "outcomes"
 	lbMapServices         = "services"
 	lbMapSlots            = "slots"
@@ -254,6 +284,8 @@ type lbMapSpecs struct {
 	ErrorBudget     *ebpf.MapSpec `ebpf:"error_budget"`
 	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
 	Flows           *ebpf.MapSpec `ebpf:"flows"`
+	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	HeldFragments   *ebpf.MapSpec `ebpf:"held_fragments"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
@@ -297,6 +329,8 @@ type lbMaps struct {
 	ErrorBudget     *ebpf.Map `ebpf:"error_budget"`
 	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
 	Flows           *ebpf.Map `ebpf:"flows"`
+	Fragments       *ebpf.Map `ebpf:"fragments"`
+	HeldFragments   *ebpf.Map `ebpf:"held_fragments"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
@@ -314,6 +348,8 @@ func (m *lbMaps) Close() error {
 		m.ErrorBudget,
 		m.FlowEvents,
 		m.Flows,
+		m.Fragments,
+		m.HeldFragments,
 		m.Outcomes,
 		m.Services,
 		m.Slots,

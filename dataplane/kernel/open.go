@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -104,6 +105,7 @@ func settings(options Options, buckets uint32) lbSettings {
 		FlowSeed:   hash.FlowSeed,
 		BucketMask: buckets - 1,
 
+		HeldMark:        rand.Uint64(),
 		ErrorsPerSecond: cmp.Or(options.Errors, DefaultErrors),
 	}
 }
