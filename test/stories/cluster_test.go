@@ -146,10 +146,10 @@ func (c *cluster) held(reasons ...string) {
 		return fmt.Errorf("Consul is %s, holding %v", now.Consul.State, now.Consul.Held)
 	}))
 	now := c.status()
-	if now.Consul.OldestView == nil || now.State != "degraded" {
+	if now.Consul.StaleSince == nil || now.State != "degraded" {
 		c.t.Errorf("the status does not say since when: %+v", now.Consul)
 	}
-	c.awaitWarning("Consul's view of service web is held")
+	c.awaitWarning("Consul's view of service web is held, stale since ")
 	if !strings.Contains(c.Log(), fmt.Sprintf(`"why":%q`, why)) {
 		c.t.Errorf("the log does not say why: %s", why)
 	}
