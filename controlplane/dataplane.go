@@ -20,6 +20,9 @@ type DataPlane interface {
 	Attach(interfaces []string) ([]dataplane.Attachment, error)
 	// Counters reads what the program has counted.
 	Counters() (dataplane.Counters, error)
+	// HoldFragments opens what the program hands over instead of dropping it. To
+	// be closed before the data plane.
+	HoldFragments() (dataplane.Fragments, error)
 	// Close leaves everything in place and forwarding.
 	Close() error
 }

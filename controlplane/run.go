@@ -16,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/fragments"
 	"github.com/pointsman/pointsman/controlplane/health"
 	"github.com/pointsman/pointsman/controlplane/nexthop"
 	"github.com/pointsman/pointsman/controlplane/systemd"
@@ -113,5 +114,20 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return reloader.Run(ctx, o.Reload) })
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
+	group.Go(func() error { return holdFragments(ctx, plane, o.Log) })
 	return group.Wait()
+}
+
+// holdFragments lets fragments wait for the first of their packet, where the
+// kernel can send them again.
+func holdFragments(ctx context.Context, plane DataPlane, log *slog.Logger) error {
+	source, err := plane.HoldFragments()
+	if err != nil {
+		log.Warn("fragments that come before the first of their packet are dropped", "reason", err)
+		return nil
+	}
+	if err := fragments.New(source, log).Run(ctx); err != nil {
+		log.Error("no fragment is held any more", "reason", err)
+	}
+	return nil
 }

@@ -36,6 +36,7 @@ type DataPlane struct {
 	pins     pins
 	objects  lbObjects
 	mapped   mapped
+	heldMark uint64   // of this program
 	outcomes []string // names by number, from the program's BTF
 	promoted bool     // the maps are the ones under pins.maps()
 }
@@ -58,12 +59,13 @@ func Open(options Options) (*DataPlane, error) {
 		return nil, err
 	}
 	defer closeMaps(adopted)
+	mark := rand.Uint64()
 	buckets := spec.Maps[lbMapFlows].MaxEntries
-	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets)); err != nil {
+	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets, mark)); err != nil {
 		return nil, fmt.Errorf("keying the flow hash: %w", err)
 	}
 
-	d := &DataPlane{pins: pins, promoted: adopted != nil}
+	d := &DataPlane{pins: pins, promoted: adopted != nil, heldMark: mark}
 	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: adopted})
 	if err != nil {
 		return nil, fmt.Errorf("loading the program: %w", explainLoad(err))
@@ -97,7 +99,7 @@ const (
 	conditionsPerLine = uint32(len(lbConditionLine{}.Slot))
 )
 
-func settings(options Options, buckets uint32) lbSettings {
+func settings(options Options, buckets uint32, mark uint64) lbSettings {
 	hash := dataplane.NewHash(options.Secret)
 	return lbSettings{
 		HashKey:    hash.Key,
@@ -105,7 +107,7 @@ func settings(options Options, buckets uint32) lbSettings {
 		FlowSeed:   hash.FlowSeed,
 		BucketMask: buckets - 1,
 
-		HeldMark:        rand.Uint64(),
+		HeldMark:        mark,
 		ErrorsPerSecond: cmp.Or(options.Errors, DefaultErrors),
 	}
 }
