@@ -92,16 +92,26 @@ func (p *page) warnings() []string {
 		all = append(all, text)
 	}
 	for _, s := range p.report.Services {
-		if view := p.views[s.Name]; view.stale && view.Known() {
-			all = append(all, fmt.Sprintf("Consul's view of service %s is held, stale since %s: %v", s.Name, view.At.UTC().Format(time.RFC3339), view.Err))
-		} else if view.stale {
-			all = append(all, fmt.Sprintf("Consul's view of service %s is held: %v", s.Name, view.Err))
+		if view := p.views[s.Name]; view.stale {
+			all = append(all, view.warning(s.Name))
 		}
 		if state, reason := p.judge(s); state != desired.OK {
 			all = append(all, fmt.Sprintf("service %s is %s: %s", s.Name, state, reason))
 		}
 	}
 	return all
+}
+
+// warning says that a view may be out of date: why in a word, since when, and why.
+func (v view) warning(service string) string {
+	text := fmt.Sprintf("Consul's view of service %s is held", service)
+	if v.Reason != "" {
+		text += fmt.Sprintf(" (%s)", v.Reason)
+	}
+	if v.Known() {
+		text += ", stale since " + v.At.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s: %v", text, v.Err)
 }
 
 // consul sums the views up; nil where no service asks Consul.

@@ -119,6 +119,21 @@ func TestTheREADMESaysWhatToDoAboutEveryOutcome(t *testing.T) {
 	}
 }
 
+func TestTheREADMESaysWhatToDoAboutEveryReasonToHoldAView(t *testing.T) {
+	constants := regexp.MustCompile(`(?m)^\t\w+ +Reason = ("[^"]+")`).FindAllStringSubmatch(read(t, "controlplane/discovery/consul/fault.go"), -1)
+	_, section, _ := strings.Cut(read(t, "README.md"), "\n## When Consul fails\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if len(constants) == 0 {
+		t.Error("there is none")
+	}
+	for _, constant := range constants {
+		reason := strings.Trim(constant[1], `"`)
+		if row := "\n| `" + reason + "` |"; !strings.Contains(section, row) && reason != "no instance" { // which holds nothing
+			t.Errorf("the README's table lacks %q", reason)
+		}
+	}
+}
+
 func TestTheExamplesOfTheREADMEAreConfigurations(t *testing.T) {
 	examples := blocks(read(t, "README.md"), "hcl")
 	if len(examples) == 0 {

@@ -149,7 +149,7 @@ func (c *cluster) held(reasons ...string) {
 	if now.Consul.StaleSince == nil || now.State != "degraded" {
 		c.t.Errorf("the status does not say since when: %+v", now.Consul)
 	}
-	c.awaitWarning("Consul's view of service web is held, stale since ")
+	c.awaitWarning(fmt.Sprintf("Consul's view of service web is held (%s), stale since ", why))
 	if !strings.Contains(c.Log(), fmt.Sprintf(`"why":%q`, why)) {
 		c.t.Errorf("the log does not say why: %s", why)
 	}

@@ -50,7 +50,7 @@ func (c *cluster) withoutServers() {
 	c.must(c.near.Kill())
 	c.held("unreachable")
 	c.must(c.near.RestartAlone(c.t.Context()))
-	c.held("no leader", "403", "held: no data")
+	c.held("no leader", "403", "no data")
 	c.must(c.Cluster.RestartServers(c.t.Context()))
 }
 
@@ -86,7 +86,7 @@ func (c *cluster) deleted() {
 func (c *cluster) restored() {
 	c.must(c.far.Client().Snapshot().Restore(nil, bytes.NewReader(c.early)))
 	c.restart()
-	c.held("held: index went back")
+	c.held("index went back")
 	c.registerElsewhere(3, api.HealthPassing) // as its agent would within a minute
 }
 

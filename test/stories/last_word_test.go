@@ -22,7 +22,7 @@ func TestPrivilegedAHostThatBootsWithoutConsulForwardsByConsulsLastWord(t *testi
 	for _, vip := range webVIPs {
 		s.spread(vip, survivors)
 	}
-	s.awaitWarning("Consul's view of service web is held, stale since " + began.UTC().Format("2006-"))
+	s.awaitWarning("Consul's view of service web is held (unreachable), stale since " + began.UTC().Format("2006-"))
 	now := s.status()
 	if since := now.Consul.StaleSince; now.Consul.State != "stale" || since == nil || since.After(began) || began.Sub(*since) > time.Hour {
 		t.Errorf("Consul is %s since %v, its last word came before %v", now.Consul.State, since, began)
@@ -54,7 +54,7 @@ func TestPrivilegedADaemonThatIsKilledWhileConsulIsAwayStillFollowsProbes(t *tes
 	s := open3Probed(t)
 	asking := s.keepAsking(webVIPs...)
 	s.must(s.Consul.Kill())
-	s.awaitWarning("Consul's view of service web is held, stale since")
+	s.awaitWarning("Consul's view of service web is held (unreachable), stale since")
 	s.Daemon.Kill()
 	s.must(s.Start())
 	s.awaitBackends("web", allUp...)

@@ -16,20 +16,20 @@ type Reason string
 
 // Why an answer was not used.
 const (
-	Forbidden   Reason = "403"           // the token is unknown, deleted or may not read this
-	TooMany     Reason = "429"           // the agent's limit of connections or requests
-	Filtered    Reason = "filtered"      // access rules hide some or all instances
-	NoLeader    Reason = "no leader"     // the servers cannot answer now
-	Unreachable Reason = "unreachable"   // no connection, or it broke or timed out
-	BadCert     Reason = "certificate"   // one side does not accept the other's certificate, or ours cannot be read
-	BadQuery    Reason = "bad query"     // Consul does not understand the filter or a name
-	NoToken     Reason = "no token"      // the token file cannot be read, or there is no token where one is needed
-	Nobody      Reason = "no instance"   // Consul knows none, which may be as it should
-	BadAnswer   Reason = "bad answer"    // not what Consul's API promises
-	HeldEmpty   Reason = "held: no data" // an agent that has not heard from the servers yet
+	Forbidden   Reason = "403"         // the token is unknown, deleted or may not read this
+	TooMany     Reason = "429"         // the agent's limit of connections or requests
+	Filtered    Reason = "filtered"    // access rules hide some or all instances
+	NoLeader    Reason = "no leader"   // the servers cannot answer now
+	Unreachable Reason = "unreachable" // no connection, or it broke or timed out
+	BadCert     Reason = "certificate" // one side does not accept the other's certificate, or ours cannot be read
+	BadQuery    Reason = "bad query"   // Consul does not understand the filter or a name
+	NoToken     Reason = "no token"    // the token file cannot be read, or there is no token where one is needed
+	Nobody      Reason = "no instance" // Consul knows none, which may be as it should
+	BadAnswer   Reason = "bad answer"  // not what Consul's API promises
+	HeldEmpty   Reason = "no data"     // an agent that has not heard from the servers yet
 	// HeldHistory: instances are missing from an answer that is not newer than
 	// the one they were in, as after a snapshot was restored.
-	HeldHistory Reason = "held: index went back"
+	HeldHistory Reason = "index went back"
 )
 
 // Fault is an error with its reason and, where one is known, what to do.
