@@ -185,7 +185,7 @@ func crowd(services, backends int, slots uint32) State {
 	for i := range services {
 		s := Service{
 			Name:  fmt.Sprintf("service-%04d", i),
-			VIPs:  []VIP{{netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 80, TCP}},
+			VIPs:  []VIP{{Addr: netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), Port: 80, Protocol: TCP}},
 			Slots: slots,
 		}
 		for j := range backends {

@@ -20,7 +20,8 @@ type Problem struct {
 //  1. PutEgress: an interface can be sent to before a backend says to.
 //  2. PutService, of services that need an id: from now on their slots are
 //     theirs, and backends can name a service that exists.
-//  3. PutBackend: an index can be looked up before a slot names it.
+//  3. PutBackend: an index can be looked up before a slot names it; or a
+//     PutQUICID, which comes next.
 //  4. PutSlots, of services that lose no VIP: a table is complete before a VIP
 //     points to it, and dead backends get no packets as soon as can be. Where
 //     flows are to be kept, PutVIP before it lets the program look at phases;
@@ -28,15 +29,18 @@ type Problem struct {
 //     PutConditions after it closes slots, whose owner is now their fallback or
 //     whose fallback dies. No mark is taken away: see Settle.
 //  5. PutAddress, so that what has no ports is told from the host's from the
-//     first packet on; PutVIP, which also moves VIPs from one table to another
-//     without a gap.
-//  6. DeleteVIP, then DeleteAddress of those that no VIP has any more.
+//     first packet on; SeeWide and PutPrefix, which change nothing as long as a
+//     prefix has no VIPs. PutVIP, which also moves VIPs from one table to another
+//     without a gap: the most specific first, so that no packet is for a moment
+//     that of a VIP between the one that it was for and the one that it will be for.
+//  6. DeleteVIP, the least specific first for the same reason; then DeletePrefix
+//     and DeleteAddress of those that no VIP has any more.
 //  7. PutSlots, of services that only lose VIPs: what the VIP's packets did not
 //     need in its last moment goes after it has gone.
 //  8. DeleteService: no VIP leads there any more. Its slots name nobody first,
 //     so that slots without a service never name a backend.
-//  9. PutBackend of dead ones: no slot names them any more. Their indexes are
-//     not free: see Quarantine.
+//  9. DeleteQUICID; then PutBackend of dead ones: neither names them any more.
+//     Their indexes are not free: see Quarantine.
 //  10. DeleteEgress: no backend is sent to there any more.
 //
 // PutSlots comes between two PutService if the service had a fingerprint: with
@@ -48,6 +52,7 @@ type Problem struct {
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
 	d := newDifference(have, want.Second)
+	want = flatten(want)
 	d.plan(want)
 	d.buildTables()
 	d.pointVIPs(want)

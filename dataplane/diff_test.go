@@ -258,7 +258,7 @@ func TestStepsReadAsSentences(t *testing.T) {
 	sealed.Fingerprint = 0xabc
 	backend := BackendEntry{Service: 1, ID: ID{netip.MustParseAddr("2001:db8::1"), 80}, Forward: IPIP, Hop: Hop{Interface: 3}}
 	tomb := BackendEntry{Service: 1, ID: backend.ID, Forward: IPIP, Dead: true}
-	vip := VIP{netip.MustParseAddr("192.0.2.10"), 443, TCP}
+	vip := VIP{Addr: netip.MustParseAddr("192.0.2.10"), Port: 443, Protocol: TCP}
 	lead := VIPEntry{Service: 1, FirstSlot: 7, SlotCount: 7}
 	unsettled := lead
 	unsettled.Unsettled = true

@@ -20,7 +20,7 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 		trouble[p.Service] = true
 	}
 	kept := false
-	backends, vips, egress := 0, make(map[VIP]bool), make(map[uint32]bool)
+	backends, quicIDs, vips, egress := 0, 0, make(map[VIP]bool), make(map[uint32]bool)
 	for _, s := range want.Services {
 		if trouble[s.Name] || s.Keep {
 			checkKept(t, old, held, s.Name)
@@ -29,8 +29,11 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 		}
 		checkService(t, held, s)
 		backends += len(s.Backends)
-		for _, vip := range s.VIPs {
+		for _, vip := range Blocks(s.VIPs) {
 			vips[vip] = true
+		}
+		for _, b := range s.Backends {
+			quicIDs += min(len(b.QUICID), 1)
 		}
 		for _, b := range s.Backends {
 			egress[b.Hop.Interface] = true
@@ -45,10 +48,15 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 	}
 	addresses := make(map[netip.Addr]bool)
 	for vip := range vips {
-		addresses[vip.Addr] = true
+		if !vip.IsWide() {
+			addresses[vip.Addr] = true
+		}
 	}
 	if !maps.Equal(held.Addresses, addresses) {
 		t.Fatalf("the addresses %v are held, and VIPs have %v", held.Addresses, addresses)
+	}
+	if wrong := narrow(held, vips); wrong != "" || len(held.QUICIDs) != quicIDs {
+		t.Fatalf("%s; %d QUIC IDs are held, and %d wanted", wrong, len(held.QUICIDs), quicIDs)
 	}
 	unowned := slices.Clone(held.Slots)
 	for _, entry := range held.Services {
@@ -68,11 +76,14 @@ func checkService(t *testing.T, held *Tables, s Service) {
 	if entry.SlotCount != s.Slots || entry.Fingerprint == 0 {
 		t.Fatalf("%s is held as %+v", s.Name, entry)
 	}
-	for _, vip := range s.VIPs {
+	for _, vip := range Blocks(s.VIPs) {
 		want := VIPEntry{
 			Service: id, FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount,
 			IdleSeconds: idleSeconds(s, vip.Protocol), Unsettled: held.VIPs[vip].Unsettled,
 			TrackAlways: s.Tracking == TrackAlways, AffinityClient: s.AffinityClient,
+		}
+		if vip.Protocol == UDP {
+			want.QUIC = s.QUIC
 		}
 		if held.VIPs[vip] != want {
 			t.Fatalf("%s leads to %+v instead of %+v", vip, held.VIPs[vip], want)
@@ -88,6 +99,9 @@ func checkService(t *testing.T, held *Tables, s Service) {
 	for _, b := range s.Backends {
 		if want := (BackendEntry{Service: id, ID: b.ID, Forward: b.Forward, Hop: b.Hop}); found[b.ID] != want {
 			t.Fatalf("backend %s of %s is held as %+v instead of %+v", b.ID, s.Name, found[b.ID], want)
+		}
+		if key := s.QUIC.Key(id, []byte(b.QUICID)); b.QUICID != "" && held.Backends[held.QUICIDs[key]].ID != b.ID {
+			t.Fatalf("%s leads to backend %d instead of %s", key, held.QUICIDs[key], b.ID)
 		}
 		members = append(members, maglev.Member{Key: b.ID.String(), Weight: int(b.Weight)})
 	}

@@ -25,7 +25,12 @@ type plan struct {
 }
 
 func (p *plan) vipEntry(protocol Protocol) VIPEntry {
+	quic := p.want.QUIC
+	if protocol != UDP {
+		quic = QUIC{}
+	}
 	return VIPEntry{
+		QUIC:           quic,
 		Service:        p.id,
 		FirstSlot:      p.entry.FirstSlot,
 		SlotCount:      p.entry.SlotCount,

@@ -24,7 +24,7 @@ func TestAServiceWithAProblemStaysAsItIsAndHoldsUpNobody(t *testing.T) {
 		{"a number of slots that is no prime", with(web, func(s *Service) { s.Slots = 8 }), "8, is not a prime"},
 		{"no slots", with(web, func(s *Service) { s.Slots = 0 }), "0, is not a prime"},
 		{"a VIP that another service has", with(web, func(s *Service) { s.VIPs = []VIP{vipNumber(1)} }), "VIP [2001:db8::1]:443/tcp belongs to another service"},
-		{"a VIP that cannot be read back", with(web, func(s *Service) { s.VIPs = []VIP{{mapped, 80, TCP}} }), "not a plain address"},
+		{"a VIP that cannot be read back", with(web, func(s *Service) { s.VIPs = []VIP{{Addr: mapped, Port: 80, Protocol: TCP}} }), "not a plain address"},
 		{"a backend twice", service("web", 0, 1, 0, 1), "backend 10.0.0.1 is there twice"},
 		{"a backend without an address", with(web, func(s *Service) { s.Backends[0].Addr = netip.Addr{} }), "has no plain address"},
 		{"a backend without an interface", with(web, func(s *Service) { s.Backends[0].Hop.Interface = 0 }), "has no egress interface"},

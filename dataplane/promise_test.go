@@ -19,7 +19,8 @@ func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	checkCompleteLanes(t, old, next, want, problems)
 	for n := 0; n <= len(steps); n++ {
 		for _, now := range interrupted(old, steps, n) {
-			for _, wrong := range []string{astray(old, now, next), insane(now), forgetful(old, now, next, want), reused(old, now)} {
+			for _, wrong := range []string{astray(old, now, next), insane(now), forgetful(old, now, next, want), reused(old, now),
+				between(old, now, next), misnamed(now)} {
 				if wrong != "" {
 					t.Fatalf("after %d of these steps %s\n%s", n, wrong, listed(steps))
 				}

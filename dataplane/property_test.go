@@ -60,7 +60,13 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 	}
 	drifted := replay(have, steps)
 	intact := drifted.Clone()
-	switch draw(6) {
+	switch draw(9) {
+	case 6:
+		clear(drifted.Prefixes)
+	case 7:
+		drifted.SeesWide = false
+	case 8:
+		clear(drifted.QUICIDs)
 	case 0:
 		delete(drifted.Backends, lowest(drifted.Backends))
 	case 1:

@@ -28,17 +28,6 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("protocol-%d", uint8(p))
 }
 
-// VIP is an address, port and protocol that clients use. Addr is unmapped.
-type VIP struct {
-	Addr     netip.Addr
-	Port     uint16
-	Protocol Protocol
-}
-
-func (v VIP) String() string {
-	return netip.AddrPortFrom(v.Addr, v.Port).String() + "/" + v.Protocol.String()
-}
-
 // Forward is how packets travel from the balancer to a backend. The values are
 // those of enum forward in bpf/types.h; a test in dataplane/kernel holds them equal.
 type Forward uint8
@@ -88,6 +77,9 @@ type Service struct {
 	Tracking Tracking
 	// AffinityClient lets the slot follow from the client's address alone.
 	AffinityClient bool
+	// QUIC says where in the connection IDs of its UDP flows a backend's QUICID
+	// stands; zero is nowhere.
+	QUIC QUIC
 	// IdleTCP and IdleUDP are the seconds, 1 to MaxIdleSeconds, after which a
 	// silent flow is over; 0 means DefaultIdleTCP and DefaultIdleUDP.
 	IdleTCP, IdleUDP uint32
@@ -130,6 +122,9 @@ type Backend struct {
 	Weight  uint16 // 0 to 256
 	Forward Forward
 	Hop     Hop
+	// QUICID are the Service.QUIC.Length bytes that the backend puts into
+	// connection IDs; "" where it has none. No two of a service have the same.
+	QUICID string
 }
 
 // ID tells the backends of one service apart. Port 0 means the VIP's port.

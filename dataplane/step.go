@@ -45,6 +45,19 @@ type (
 		VIP   VIP
 		Entry VIPEntry
 	}
+	// PutPrefix lets the program look for wide VIPs of a prefix.
+	PutPrefix struct{ Prefix Prefix }
+	// DeletePrefix ends that.
+	DeletePrefix struct{ Prefix Prefix }
+	// SeeWide lets the program look for wide VIPs at all, or not.
+	SeeWide struct{ On bool }
+	// PutQUICID sends the flows whose connection IDs hold an ID to a backend.
+	PutQUICID struct {
+		Key     QUICKey
+		Backend uint32
+	}
+	// DeleteQUICID lets such flows go by their slots.
+	DeleteQUICID struct{ Key QUICKey }
 	// DeleteVIP hands a VIP's packets back to the host.
 	DeleteVIP struct{ VIP VIP }
 	// DeleteAddress hands an address back to the host.

@@ -26,6 +26,8 @@ func (d *difference) steps() []Step {
 			steps = append(steps, put)
 		}
 	}
+	ids := d.quicIDs()
+	steps = d.appendQUICIDs(steps, ids)
 	steps = d.appendMarks(steps)
 	late := d.onlyLoseVIPs()
 	for _, p := range d.plans {
@@ -39,6 +41,7 @@ func (d *difference) steps() []Step {
 			steps = p.appendSlots(steps)
 		}
 	}
+	steps = d.appendQUICDeletions(steps, ids)
 	steps = d.appendDeletions(steps)
 	for _, ifindex := range sorted(d.have.Egress) {
 		if !needed[ifindex] {
@@ -116,7 +119,11 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 			steps = append(steps, PutAddress{addr})
 		}
 	}
-	for _, vip := range sortedVIPs(d.vips) {
+	prefixes := prefixesOf(d.vips)
+	steps = d.appendPrefixes(steps, prefixes)
+	wanted := sortedVIPs(d.vips)
+	slices.SortStableFunc(wanted, VIP.compareWidth)
+	for _, vip := range wanted {
 		held, known := d.marked[vip]
 		if !known {
 			held, known = d.have.VIPs[vip]
@@ -125,7 +132,9 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 			steps = append(steps, PutVIP{vip, d.vips[vip]})
 		}
 	}
-	for _, vip := range sortedVIPs(d.have.VIPs) {
+	held := sortedVIPs(d.have.VIPs)
+	slices.SortStableFunc(held, func(a, b VIP) int { return b.compareWidth(a) })
+	for _, vip := range held {
 		if _, stays := d.vips[vip]; !stays {
 			steps = append(steps, DeleteVIP{vip})
 		}
@@ -135,13 +144,16 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 			steps = append(steps, DeleteAddress{addr})
 		}
 	}
-	return steps
+	return d.appendPrefixDeletions(steps, prefixes)
 }
 
+// addresses are those of the exact VIPs; of wide ones there are the prefixes.
 func addresses(vips map[VIP]VIPEntry) map[netip.Addr]bool {
 	all := make(map[netip.Addr]bool, len(vips))
 	for vip := range vips {
-		all[vip.Addr] = true
+		if !vip.IsWide() {
+			all[vip.Addr] = true
+		}
 	}
 	return all
 }
@@ -156,7 +168,7 @@ func sortedVIPs(vips map[VIP]VIPEntry) []VIP {
 		list = append(list, vip)
 	}
 	slices.SortFunc(list, func(a, b VIP) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.compareWidth(b))
 	})
 	return list
 }

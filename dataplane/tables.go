@@ -14,11 +14,16 @@ const NoBackend uint32 = 0
 // it back from the kernel and replaying steps on it in memory give the same.
 type Tables struct {
 	Services map[uint32]ServiceEntry // by service id
-	VIPs     map[VIP]VIPEntry
-	// Addresses are those of the VIPs.
+	VIPs     map[VIP]VIPEntry        // wide ones whole or as blocks: see Blocks
+	// Addresses are those of the exact VIPs.
 	Addresses map[netip.Addr]bool
-	Backends  map[uint32]BackendEntry // by index, never NoBackend
-	Egress    map[uint32]bool         // by ifindex
+	// Prefixes are those of the wide VIPs, and SeesWide says that the program looks
+	// for any.
+	Prefixes map[Prefix]bool
+	SeesWide bool
+	QUICIDs  map[QUICKey]uint32      // indexes of backends
+	Backends map[uint32]BackendEntry // by index, never NoBackend
+	Egress   map[uint32]bool         // by ifindex
 	// Slots holds the owner of every slot of every service. In the kernel's
 	// tables it is the mapped memory of the map itself: store atomically.
 	Slots      []uint32
@@ -34,6 +39,8 @@ func NewTables(limits Limits, slots uint32) *Tables {
 		Services:   make(map[uint32]ServiceEntry),
 		VIPs:       make(map[VIP]VIPEntry),
 		Addresses:  make(map[netip.Addr]bool),
+		Prefixes:   make(map[Prefix]bool),
+		QUICIDs:    make(map[QUICKey]uint32),
 		Backends:   make(map[uint32]BackendEntry),
 		Egress:     make(map[uint32]bool),
 		Slots:      make([]uint32, slots),
@@ -48,6 +55,9 @@ func (t *Tables) Clone() *Tables {
 		Services:   maps.Clone(t.Services),
 		VIPs:       maps.Clone(t.VIPs),
 		Addresses:  maps.Clone(t.Addresses),
+		Prefixes:   maps.Clone(t.Prefixes),
+		SeesWide:   t.SeesWide,
+		QUICIDs:    maps.Clone(t.QUICIDs),
 		Backends:   maps.Clone(t.Backends),
 		Egress:     maps.Clone(t.Egress),
 		Slots:      slices.Clone(t.Slots),
@@ -61,7 +71,7 @@ func (t *Tables) Clone() *Tables {
 // Slots is len(Tables.Slots).
 type Limits struct {
 	Services uint32 // ids 0 to Services-1 can be used
-	VIPs     uint32
+	VIPs     uint32 // a range of ports counts as its blocks
 	Backends uint32 // indexes 1 to Backends-1 can be used
 }
 
@@ -87,6 +97,7 @@ type VIPEntry struct {
 	Unsettled      bool
 	TrackAlways    bool
 	AffinityClient bool
+	QUIC           QUIC // zero but for UDP
 }
 
 // sameTable tells whether two entries lead to the same slots.

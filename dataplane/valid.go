@@ -29,8 +29,8 @@ func (s *Service) invalid() string {
 		}
 	}
 	for _, vip := range s.VIPs {
-		if !plain(vip.Addr) {
-			return fmt.Sprintf("VIP %s is not a plain address", vip)
+		if text := vip.invalid(); text != "" {
+			return fmt.Sprintf("VIP %s %s", vip, text)
 		}
 	}
 	for i := range s.Backends {
@@ -41,7 +41,7 @@ func (s *Service) invalid() string {
 	if id, twice := repeated(s.Backends); twice {
 		return fmt.Sprintf("backend %s is there twice", id)
 	}
-	return ""
+	return s.invalidQUIC()
 }
 
 // repeated returns an ID that two backends have. It needs no memory if they are

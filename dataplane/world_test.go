@@ -54,9 +54,9 @@ func vipNumber(i int) VIP {
 		protocol = UDP
 	}
 	if i%2 == 1 {
-		return VIP{netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), 443, protocol}
+		return VIP{Addr: netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i)), Port: 443, Protocol: protocol}
 	}
-	return VIP{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 443, protocol}
+	return VIP{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Port: 443, Protocol: protocol}
 }
 
 func backendNumber(i int) Backend {
@@ -86,12 +86,25 @@ func drawState(draw chance, quarrels bool) State {
 		}
 		s := Service{Name: name, Slots: slotCounts[draw(len(slotCounts))]}
 		for range draw(4) {
-			if vip := vipNumber(draw(7)); quarrels || !taken[vip] {
+			vip := vipNumber(draw(7))
+			if draw(3) == 0 {
+				vip = wideVIPs[draw(len(wideVIPs))]
+			}
+			if quarrels || !taken[vip] {
 				taken[vip] = true
 				s.VIPs = append(s.VIPs, vip)
 			}
 		}
 		s.Backends = drawBackends(draw)
+		if draw(4) == 0 {
+			s.QUIC = QUIC{Offset: uint8(draw(2)), Length: uint8(1 + draw(2))}
+			for i := range s.Backends {
+				if draw(4) > 0 {
+					addr := s.Backends[i].Addr.As16()
+					s.Backends[i].QUICID = string(addr[16-s.QUIC.Length:])
+				}
+			}
+		}
 		s.Tracking = []Tracking{TrackAuto, TrackAuto, TrackAuto, TrackAlways, TrackNever}[draw(5)]
 		s.AffinityClient = draw(6) == 0
 		s.IdleTCP, s.IdleUDP = uint32(draw(3))*20, uint32(draw(3))*5
