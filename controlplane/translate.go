@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"encoding/hex"
 	"net/netip"
 
 	"github.com/pointsman/pointsman/controlplane/config"
@@ -23,7 +24,10 @@ func declaredServices(file *config.File) []desired.Service {
 			IdleTimeout: s.IdleTimeout, DrainTimeout: s.DrainTimeout, SlowStart: s.SlowStart,
 		}
 		for _, l := range s.Listen {
-			d.VIPs = append(d.VIPs, dataplane.VIP{Addr: l.Addr, Port: l.Port, Protocol: protocol(l.Protocol)})
+			d.VIPs = append(d.VIPs, l.VIP)
+		}
+		if s.QUIC != nil {
+			d.QUIC = dataplane.QUIC{Offset: s.QUIC.Offset, Length: s.QUIC.Length}
 		}
 		if s.Health != nil {
 			d.Probed, d.ProbePort = true, s.Health.Port
@@ -56,13 +60,6 @@ func tracking(word string) dataplane.Tracking {
 	return dataplane.TrackAuto
 }
 
-func protocol(word string) dataplane.Protocol {
-	if word == "udp" {
-		return dataplane.UDP
-	}
-	return dataplane.TCP
-}
-
 func warning(word string) desired.Warning {
 	switch word {
 	case "drop":
@@ -80,10 +77,19 @@ func staticInstances(s config.Service) []desired.Instance {
 	for _, b := range s.Backends {
 		all = append(all, desired.Instance{
 			Source: "file", Addr: b.Addr, Port: b.Port,
-			Status: desired.Passing, WeightPassing: int(b.Weight),
+			Status: desired.Passing, WeightPassing: int(b.Weight), QUICID: quicID(b.QUICID),
 		})
 	}
 	return all
+}
+
+// quicID is what package config has read from hexadecimal before.
+func quicID(text string) string {
+	id, err := hex.DecodeString(text)
+	if err != nil {
+		return ""
+	}
+	return string(id)
 }
 
 func consulInstances(view consul.View) []desired.Instance {

@@ -11,45 +11,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-const listenForm = `write one address and one port: "192.0.2.10:443/tcp" or "[2001:db8::10]:443/udp"`
-
-// listen reads a VIP, ADDRESS:PORT/PROTOCOL.
-func listen(value cty.Value) (Listen, *wrong) {
-	s, mistake := text(value)
-	if mistake != nil {
-		return Listen{}, mistake
-	}
-	refuse := func(why string) (Listen, *wrong) {
-		return Listen{}, &wrong{fmt.Sprintf("%q: %s", s, why), listenForm}
-	}
-	slash := strings.LastIndexByte(s, '/')
-	if slash < 0 {
-		return refuse("there is no /tcp or /udp at the end")
-	}
-	host, port, err := net.SplitHostPort(s[:slash])
-	if err != nil {
-		return refuse("this is not ADDRESS:PORT, with an IPv6 address in brackets")
-	}
-	addr, why := address(host)
-	if why != "" {
-		return refuse(why)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 {
-		return refuse(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
-	}
-	protocol := s[slash+1:]
-	if protocol != "tcp" && protocol != "udp" {
-		return refuse(fmt.Sprintf("protocol %q is neither tcp nor udp", protocol))
-	}
-	return Listen{Addr: addr, Port: uint16(number), Protocol: protocol}, nil
-}
-
-// String is the VIP as a file writes it.
-func (l Listen) String() string {
-	return netip.AddrPortFrom(l.Addr, l.Port).String() + "/" + l.Protocol
-}
-
 // backendAddress reads a backend's label, ADDRESS or ADDRESS:PORT.
 func backendAddress(s string) (netip.Addr, uint16, *wrong) {
 	host, port := s, uint16(0)

@@ -127,7 +127,7 @@ func (d *decoder) service(b *block, label string) Service {
 	set(b, "slots", &s.Slots, slots)
 	set(b, "panic_threshold", &s.PanicThreshold, share(1))
 	set(b, "tracking", &s.Tracking, oneOf("auto", "always", "never"))
-	set(b, "affinity", &s.Affinity, oneOf("flow", "client"))
+	set(b, "affinity", &s.Affinity, oneOf("flow", "client", "quic"))
 	set(b, "idle_timeout", &s.IdleTimeout, span(time.Second, MaxIdleTimeout))
 	set(b, "drain_timeout", &s.DrainTimeout, span(0, mostDrainTimeout))
 	set(b, "slow_start", &s.SlowStart, span(0, time.Hour))
@@ -140,6 +140,7 @@ func (d *decoder) service(b *block, label string) Service {
 		}
 	}
 	d.oneSource(b)
+	s.QUIC = d.quic(b, s)
 	if inner := b.one("health"); inner != nil {
 		s.Health = d.health(b, inner)
 	}
@@ -181,6 +182,7 @@ func (d *decoder) consulSource(b *block, service string) *ConsulSource {
 func (d *decoder) backend(b *block, label string) (StaticBackend, bool) {
 	backend := StaticBackend{Place: b.Place, Weight: DefaultWeight}
 	set(b, "weight", &backend.Weight, whole[uint16](0, 256))
+	set(b, "quic_id", &backend.QUICID, quicID)
 	addr, port, mistake := backendAddress(label)
 	if mistake != nil {
 		d.report(b.block, mistake.summary, mistake.detail)

@@ -6,6 +6,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 // The defaults of the keys that have one which is not zero.
@@ -19,6 +21,7 @@ const (
 
 	DefaultTracking     = "auto"
 	DefaultAffinity     = "flow"
+	DefaultQUICOffset   = 1
 	DefaultDrainTimeout = 10 * time.Minute
 
 	DefaultPath     = "/"
@@ -113,8 +116,11 @@ type Service struct {
 	PanicThreshold float64
 	// Tracking is "auto", "always" or "never". Default: DefaultTracking.
 	Tracking string
-	// Affinity is "flow" or "client". Default: DefaultAffinity.
+	// Affinity is "flow", "client" or "quic". Default: DefaultAffinity.
 	Affinity string
+	// QUIC says where backends name themselves in connection IDs; nil unless
+	// Affinity is "quic".
+	QUIC *QUIC
 	// IdleTimeout is how long a flow of either protocol may be silent, 1 s to
 	// MaxIdleTimeout. Default: 0, 15 minutes for TCP and 60 seconds for UDP.
 	IdleTimeout time.Duration
@@ -132,12 +138,19 @@ type Service struct {
 	Health *Check
 }
 
-// Listen is one VIP.
+// Listen is one VIP. Its address has no zone; a port is never 0, but for any port.
 type Listen struct {
-	Addr     netip.Addr // unmapped, without a zone
-	Port     uint16     // never 0
-	Protocol string     // "tcp" or "udp"
+	dataplane.VIP
 	Position Position
+}
+
+// QUIC is a range of bytes in a QUIC connection ID, within its 20 bytes.
+type QUIC struct {
+	Place
+	// Offset is of the first byte, 0 to 19. Default: DefaultQUICOffset.
+	Offset uint8
+	// Length is 1 to 8 bytes. Required.
+	Length uint8
 }
 
 // ConsulSource says which of Consul's instances are a service's backends, and
@@ -180,6 +193,9 @@ type StaticBackend struct {
 	Port uint16
 	// Weight is 0 to 256; 0 takes no new flows. Default: DefaultWeight.
 	Weight uint16
+	// QUICID is in hexadecimal what the backend puts into connection IDs, as many
+	// bytes as the service's QUIC.Length. Default: "", the last of its address.
+	QUICID string
 }
 
 // Check is how the balancer itself probes the backends of a service.

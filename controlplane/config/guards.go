@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 // guard checks what no key shows by itself: that VIPs are the operator's to
@@ -30,6 +32,7 @@ func (d *decoder) guard(f *File, limits Place, poolsKnown bool) {
 	own := d.guardVIPs(f, poolsKnown)
 	for _, s := range f.Services {
 		d.guardBackends(f, s, own)
+		d.guardProbe(s)
 	}
 	d.guardLimits(f, limits)
 }
@@ -40,9 +43,27 @@ type owner struct {
 	vip     Listen
 }
 
+// owners are the services that own each address, and each VIP with a prefix.
+type owners struct {
+	addresses map[netip.Addr]owner
+	prefixes  []owner
+}
+
+func (o owners) of(addr netip.Addr) (owner, bool) {
+	if one, known := o.addresses[addr]; known {
+		return one, true
+	}
+	i := slices.IndexFunc(o.prefixes, func(p owner) bool { return p.vip.Addresses().Contains(addr) })
+	if i < 0 {
+		return owner{}, false
+	}
+	return o.prefixes[i], true
+}
+
 // guardVIPs gives the services that own each address.
-func (d *decoder) guardVIPs(f *File, poolsKnown bool) map[netip.Addr]owner {
-	own, vips := map[netip.Addr]owner{}, map[string]owner{}
+func (d *decoder) guardVIPs(f *File, poolsKnown bool) owners {
+	own, vips := owners{addresses: map[netip.Addr]owner{}}, map[string]owner{}
+	ranges := map[dataplane.Prefix][]owner{}
 	for _, s := range f.Services {
 		for _, vip := range s.Listen {
 			if first, twice := vips[vip.String()]; twice {
@@ -52,11 +73,18 @@ func (d *decoder) guardVIPs(f *File, poolsKnown bool) map[netip.Addr]owner {
 				}
 				continue
 			}
-			vips[vip.String()] = owner{s.Name, vip}
-			if _, known := own[vip.Addr]; !known {
-				own[vip.Addr] = owner{s.Name, vip}
+			mine := owner{s.Name, vip}
+			vips[vip.String()] = mine
+			if vip.HostBits > 0 {
+				own.prefixes = append(own.prefixes, mine)
+			} else if _, known := own.addresses[vip.Addr]; !known {
+				own.addresses[vip.Addr] = mine
 			}
-			if poolsKnown && pool(f, vip.Addr) < 0 {
+			if vip.LastPort > 0 {
+				d.guardRange(mine, ranges[vip.Prefix()])
+				ranges[vip.Prefix()] = append(ranges[vip.Prefix()], mine)
+			}
+			if poolsKnown && !slices.ContainsFunc(f.VIPPools, func(p netip.Prefix) bool { return within(p, vip.VIP) }) {
 				d.report(vip.Position, fmt.Sprintf("VIP %s of service %q lies in none of the vip_pools", vip, s.Name),
 					fmt.Sprintf("the pools are %s, at %s", prefixes(f.VIPPools), f.At("vip_pools")))
 			}
@@ -65,7 +93,19 @@ func (d *decoder) guardVIPs(f *File, poolsKnown bool) map[netip.Addr]owner {
 	return own
 }
 
-func (d *decoder) guardBackends(f *File, s Service, own map[netip.Addr]owner) {
+// guardRange refuses ranges of one prefix that have ports in common: neither would
+// be the more specific.
+func (d *decoder) guardRange(mine owner, others []owner) {
+	for _, other := range others {
+		if overlap(mine.vip.VIP, other.vip.VIP) {
+			d.report(mine.vip.Position, fmt.Sprintf("VIP %s of service %q shares ports with VIP %s of service %q",
+				mine.vip, mine.service, other.vip, other.service),
+				fmt.Sprintf("the other is at %s; ranges of one prefix may not overlap", other.vip.Position))
+		}
+	}
+}
+
+func (d *decoder) guardBackends(f *File, s Service, own owners) {
 	seen := map[netip.Addr]Position{}
 	for _, b := range s.Backends {
 		at := b.At("")
@@ -75,18 +115,32 @@ func (d *decoder) guardBackends(f *File, s Service, own map[netip.Addr]owner) {
 			continue
 		}
 		seen[b.Addr] = at
-		if vip, is := own[b.Addr]; is {
+		if vip, is := own.of(b.Addr); is {
 			d.report(at, who+" is a VIP", fmt.Sprintf("service %q listens on it at %s; packets would go round in a circle",
 				vip.service, vip.vip.Position))
 		} else if i := pool(f, b.Addr); i >= 0 {
 			d.report(at, who+" lies in a pool of VIPs", fmt.Sprintf("the pool %s at %s", f.VIPPools[i], f.pools[i]))
 		}
 		for _, vip := range s.Listen {
-			if b.Port != 0 && b.Port != vip.Port {
+			if b.Port != 0 && !vip.HasPort(b.Port) {
 				d.report(at, fmt.Sprintf("%s is on another port than VIP %s", who, vip),
 					fmt.Sprintf("forward = %q does not change ports: leave out :%d, or listen on it at %s", s.Forward, b.Port, vip.Position))
 				break
 			}
+		}
+	}
+}
+
+// guardProbe asks for a port to probe where no VIP tells one.
+func (d *decoder) guardProbe(s Service) {
+	if s.Health == nil || s.Health.Port != 0 || len(s.Listen) == 0 || s.Listen[0].single() {
+		return
+	}
+	for _, b := range s.Backends {
+		if b.Port == 0 {
+			d.report(s.Health.At(""), fmt.Sprintf("the health check of service %q has no port to probe", s.Name),
+				fmt.Sprintf("VIP %s has many: set port = …, or put a VIP of one port first", s.Listen[0]))
+			return
 		}
 	}
 }
@@ -103,7 +157,9 @@ func (b StaticBackend) String() string {
 func (d *decoder) guardLimits(f *File, limits Place) {
 	var vips, backends, slots uint64
 	for _, s := range f.Services {
-		vips += uint64(len(s.Listen))
+		for _, vip := range s.Listen {
+			vips += entries(vip)
+		}
 		backends += uint64(len(s.Backends))
 		slots += uint64(s.Slots)
 	}

@@ -70,7 +70,7 @@ func oneOf(known ...string) func(cty.Value) (string, *wrong) {
 }
 
 // whole is a whole number from least to most.
-func whole[T int | uint16 | uint32](least, most int64) func(cty.Value) (T, *wrong) {
+func whole[T int | uint8 | uint16 | uint32](least, most int64) func(cty.Value) (T, *wrong) {
 	return func(value cty.Value) (T, *wrong) {
 		v, mistake := as(value, cty.Number, "a number")
 		if mistake != nil {

@@ -30,13 +30,14 @@ var schemas = map[string]schema{
 			"listen", "forward", "slots", "panic_threshold",
 			"tracking", "affinity", "idle_timeout", "drain_timeout", "slow_start",
 		},
-		blocks: []blockType{{"consul", ""}, {"backend", "address"}, {"health", "kind"}},
+		blocks: []blockType{{"consul", ""}, {"backend", "address"}, {"health", "kind"}, {"quic", ""}},
 	},
 	"service.consul": {keys: []string{
 		"service", "tags", "filter", "datacenter", "namespace", "partition", "peer",
 		"tagged_address", "port_name", "resolve", "ignore_checks", "warning", "allowed_backends",
 	}},
-	"service.backend":     {keys: []string{"weight"}},
+	"service.backend":     {keys: []string{"weight", "quic_id"}},
+	"service.quic":        {keys: []string{"offset", "length"}},
 	"service.health.tcp":  {keys: probeKeys},
 	"service.health.http": {keys: append(httpKeys, probeKeys...)},
 	"service.health.https": {

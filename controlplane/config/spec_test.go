@@ -112,7 +112,11 @@ func summarise(out *strings.Builder, path string, v reflect.Value) {
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
 			if field.IsExported() && field.Type != reflect.TypeFor[config.Place]() && field.Type != reflect.TypeFor[config.Position]() {
-				summarise(out, strings.TrimPrefix(path+"."+field.Name, "."), v.Field(i))
+				name := path + "." + field.Name
+				if field.Anonymous {
+					name = path
+				}
+				summarise(out, strings.TrimPrefix(name, "."), v.Field(i))
 			}
 		}
 	default:

@@ -16,6 +16,7 @@ type backend struct {
 	served bool   // up in the last report
 	full   uint16 // its weight if it is well and nobody drains it
 	worth  uint16 // its weight if it is well
+	quicID string // what it has in connection IDs; "" is nothing
 }
 
 // judge says what a backend is worth now. Consul's word and the probes must

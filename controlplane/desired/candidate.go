@@ -76,7 +76,7 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 func newBackend(s Service, facts Instance) backend {
 	b := backend{facts: facts}
 	b.Source, b.ID, b.Node, b.Addr, b.Port = facts.Source, facts.ID, facts.Node, facts.Addr, facts.Port
-	if b.Port == 0 && facts.Rejected == "" && len(s.VIPs) > 0 {
+	if b.Port == 0 && facts.Rejected == "" && len(s.VIPs) > 0 && s.VIPs[0].LastPort == 0 {
 		b.Port = s.VIPs[0].Port
 	}
 	return b

@@ -1,9 +1,11 @@
 package desired
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -11,13 +13,24 @@ import (
 // guard holds what no backend may be, for all services together.
 type guard struct {
 	vips  map[netip.Addr]string // own addresses, and whose they are
+	wide  []wideOwner
 	pools []netip.Prefix
+}
+
+// wideOwner is a prefix of own addresses, and whose they are.
+type wideOwner struct {
+	addresses netip.Prefix
+	service   string
 }
 
 func newGuard(in Input) guard {
 	g := guard{vips: make(map[netip.Addr]string), pools: in.VIPPools}
 	for _, s := range in.Services {
 		for _, vip := range s.VIPs {
+			if vip.HostBits > 0 {
+				g.wide = append(g.wide, wideOwner{vip.Addresses(), s.Name})
+				continue
+			}
 			// Of several owners the first by name is shown, so that the order
 			// of the services does not matter.
 			if owner, taken := g.vips[vip.Addr]; !taken || s.Name < owner {
@@ -25,7 +38,21 @@ func newGuard(in Input) guard {
 			}
 		}
 	}
+	slices.SortFunc(g.wide, func(a, b wideOwner) int { return strings.Compare(a.service, b.service) })
 	return g
+}
+
+// owner is the service that has a VIP of the address.
+func (g guard) owner(addr netip.Addr) (service string, own bool) {
+	if service, own = g.vips[addr]; own {
+		return service, true
+	}
+	for _, w := range g.wide {
+		if w.addresses.Contains(addr) {
+			return w.service, true
+		}
+	}
+	return "", false
 }
 
 // objection says why the instance can never be a backend of the service, or "".
@@ -63,7 +90,7 @@ func (g guard) forbidden(addr netip.Addr) string {
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Sprintf("%s is the broadcast address", addr)
 	}
-	if owner, own := g.vips[addr]; own {
+	if owner, own := g.owner(addr); own {
 		return fmt.Sprintf("%s is a VIP of service %s", addr, owner)
 	}
 	if inside(g.pools, addr) {
@@ -77,22 +104,26 @@ func inside(prefixes []netip.Prefix, addr netip.Addr) bool {
 }
 
 func listensOn(s Service, port uint16) bool {
-	return slices.ContainsFunc(s.VIPs, func(v dataplane.VIP) bool { return v.Port == port })
+	return slices.ContainsFunc(s.VIPs, func(v dataplane.VIP) bool { return v.HasPort(port) })
 }
 
-// ports lists the service's ports: "443", or "80 or 443".
+// ports lists the service's ports: "443", or "80 or 8000-8999".
 func ports(s Service) string {
-	var all []uint16
+	var all [][2]uint16
 	for _, vip := range s.VIPs {
-		all = append(all, vip.Port)
+		first, last := vip.Ports()
+		all = append(all, [2]uint16{first, last})
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b [2]uint16) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
 	text := ""
-	for i, port := range slices.Compact(all) {
+	for i, ports := range slices.Compact(all) {
 		if i > 0 {
 			text += " or "
 		}
-		text += fmt.Sprint(port)
+		text += fmt.Sprint(ports[0])
+		if ports[1] > ports[0] {
+			text += fmt.Sprintf("-%d", ports[1])
+		}
 	}
 	return text
 }

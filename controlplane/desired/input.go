@@ -45,9 +45,10 @@ type Service struct {
 	PanicThreshold float64
 	Tracking       dataplane.Tracking
 	AffinityClient bool
-	IdleTimeout    time.Duration // of TCP and UDP; 0 is the data plane's default of each
-	DrainTimeout   time.Duration // after it, the flows of a draining backend are cut
-	SlowStart      time.Duration // until a backend that joins has its whole weight; 0 is at once
+	QUIC           dataplane.QUIC // zero where connection IDs do not matter
+	IdleTimeout    time.Duration  // of TCP and UDP; 0 is the data plane's default of each
+	DrainTimeout   time.Duration  // after it, the flows of a draining backend are cut
+	SlowStart      time.Duration  // until a backend that joins has its whole weight; 0 is at once
 }
 
 // Warning says what a backend is worth whose Consul checks warn.
@@ -78,6 +79,7 @@ type Instance struct {
 	Status        Status
 	WeightPassing int
 	WeightWarning int
+	QUICID        string // what it puts into connection IDs; "" is the last of its address
 	Detail        string // the check that is not passing, for people
 	Rejected      string // why the source could make no address of it; "" where it could
 }

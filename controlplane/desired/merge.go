@@ -35,6 +35,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 		Name: s.Name, VIPs: s.VIPs, Slots: s.Slots,
 		Tracking: s.Tracking, AffinityClient: s.AffinityClient,
 		IdleTCP: seconds(s.IdleTimeout), IdleUDP: seconds(s.IdleTimeout),
+		QUIC: s.QUIC,
 	}
 	backends := candidates(guard, s, in.Views[s.Name].Instances)
 
@@ -45,6 +46,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 	}
 	said.Panic = ignoreHealthInPanic(in, s, backends)
 	startSlowly(in, s, backends, before, said.Panic)
+	nameForQUIC(s, backends)
 
 	for _, b := range backends {
 		said.Backends = append(said.Backends, b.BackendReport)
@@ -126,7 +128,7 @@ func members(in Input, s Service, backends []backend) []dataplane.Backend {
 		if b.State != BackendUp && b.State != BackendDrain {
 			continue
 		}
-		member := dataplane.Backend{ID: b.Key, Forward: s.Forward, Hop: in.Hops[b.Addr].Hop}
+		member := dataplane.Backend{ID: b.Key, Forward: s.Forward, Hop: in.Hops[b.Addr].Hop, QUICID: b.quicID}
 		if b.Weight > 0 {
 			member.Weight = b.part(b.Weight/unit*scale, in.Now, s.SlowStart)
 		}
