@@ -35,7 +35,7 @@ static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *p
 		return result;
 	if ((result = judge(pkt)))
 		return result;
-	if ((result = pick_backend(pkt, vip, &backend)))
+	if ((result = pick_backend(ctx, pkt, vip, &backend)))
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;

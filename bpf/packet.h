@@ -27,6 +27,7 @@ struct packet {
 	__be16 source_port;
 	__u16 length;		/* of the IP packet, as its header says */
 	__u16 room;		/* bytes of the frame behind the Ethernet header and its tags, at most 65,535 */
+	__u16 ip_headers;	/* bytes, of UDP only: where its header stands behind ip_offset */
 	__u8 tos;		/* IPv4 TOS or IPv6 traffic class: DSCP and ECN */
 	__u8 new_flow;		/* 1 for a TCP SYN */
 	__u32 least;		/* that length may be: all headers, and what UDP's own says */

@@ -46,6 +46,7 @@ static __always_inline void note_udp(struct packet *pkt, const struct udphdr *ud
 	pkt->to.port = udp->dest;
 	pkt->least = length < sizeof(*udp) ? LEAST_IMPOSSIBLE : ip_headers + length;
 	pkt->tcp_flags = TCP_ACK;
+	pkt->ip_headers = ip_headers;
 }
 
 static __always_inline int parse_transport(struct cursor *cursor, struct packet *pkt, __u32 ip_headers)

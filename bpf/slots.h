@@ -3,6 +3,7 @@
 #pragma once
 
 #include "phases.h"
+#include "quic.h"
 
 /*
  * The owners of all slots; a service owns a consecutive part. Written by the
@@ -31,7 +32,30 @@ static __always_inline __u32 find_owner(__u32 slot)
 	return line ? READ_ONCE(line->owner[slot % SLOTS_PER_LINE]) : 0;
 }
 
-static __always_inline enum outcome pick_backend(struct packet *pkt, const struct vip *vip,
+#define VIP_OTHERWISE (VIP_UNSETTLED | VIP_TRACK_ALWAYS | VIP_AFFINITY_QUIC)
+
+/* Whom else than the slot's owner the packet may go to. */
+static __always_inline __u32 pick_otherwise(struct xdp_md *ctx, const struct packet *pkt, const struct vip *vip,
+					    __u32 slot, __u64 sum)
+{
+	struct seeker seeker = {
+		.owner = pkt->backend,
+		.idle_seconds = vip->idle_seconds,
+		.new_flow = pkt->new_flow,
+		.track_always = !!(vip->flags & VIP_TRACK_ALWAYS),
+		.looking = pkt->looking,
+	};
+	__u32 named = 0;
+
+	if (vip->flags & VIP_AFFINITY_QUIC && !pkt->looking) /* what an ICMP error quotes has the client's ID */
+		named = find_quic_backend(ctx, pkt, vip);
+	if (named || !(vip->flags & (VIP_UNSETTLED | VIP_TRACK_ALWAYS)))
+		return named ? named : pkt->backend;
+	seeker.hash = flow_hash(sum);
+	return choose(&seeker, slot, pkt->to.protocol);
+}
+
+static __always_inline enum outcome pick_backend(struct xdp_md *ctx, struct packet *pkt, const struct vip *vip,
 						 struct backend **backend)
 {
 	__u64 sum = flow_sum(pkt);
@@ -40,18 +64,8 @@ static __always_inline enum outcome pick_backend(struct packet *pkt, const struc
 
 	pkt->entropy = hash;
 	pkt->backend = find_owner(slot);
-	if (vip->flags & (VIP_UNSETTLED | VIP_TRACK_ALWAYS)) {
-		struct seeker seeker = {
-			.hash = flow_hash(sum),
-			.owner = pkt->backend,
-			.idle_seconds = vip->idle_seconds,
-			.new_flow = pkt->new_flow,
-			.track_always = !!(vip->flags & VIP_TRACK_ALWAYS),
-			.looking = pkt->looking,
-		};
-
-		pkt->backend = choose(&seeker, slot, pkt->to.protocol);
-	}
+	if (vip->flags & VIP_OTHERWISE)
+		pkt->backend = pick_otherwise(ctx, pkt, vip, slot, sum);
 	*backend = bpf_map_lookup_elem(&backends, &pkt->backend);
 	if (!*backend || !(*backend)->ifindex)
 		return DROP_NO_BACKEND;

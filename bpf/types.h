@@ -67,6 +67,7 @@ enum vip_flag {
 	VIP_UNSETTLED = 1,	/* some slot of the service has a phase other than SETTLED for this protocol */
 	VIP_TRACK_ALWAYS = 2,	/* every flow is remembered */
 	VIP_AFFINITY_CLIENT = 4, /* the slot follows from the client's address alone */
+	VIP_AFFINITY_QUIC = 8,	/* a QUIC connection goes to the backend that its connection ID names */
 };
 
 /* Where a VIP's slots are: the service's consecutive part of the slots map. */
@@ -76,6 +77,52 @@ struct vip {
 	__u32 slot_count;
 	__u32 idle_seconds;	/* a flow that is silent for longer is forgotten */
 	enum vip_flag flags;	/* together; zero where nothing but the owner counts */
+	__u8 quic_offset;	/* of the bytes of a connection ID that name a backend */
+	__u8 quic_length;	/* of these, 1 to QUIC_ID_MAX */
+	__u16 zero;
+};
+
+/*
+ * Where a wide VIP is looked for: a prefix of addresses, for one protocol. Two
+ * tries find it, by the longest prefix of the address, then of the port.
+ */
+struct wide_prefix {
+	__u8 protocol;
+	__u8 v6;		/* as in struct vip_key */
+	__u8 bits;		/* of the address that count, 96 more for IPv4 */
+	__u8 zero;
+	struct address address;	/* the other bits are zero */
+};
+
+#define WIDE_PREFIX_FIXED 32	/* bits of the key before the address */
+
+struct wide_prefix_key {
+	__u32 bits;		/* WIDE_PREFIX_FIXED and those of the address */
+	__u8 protocol;
+	__u8 v6;
+	__u16 zero;
+	struct address address;
+};
+
+#define WIDE_VIP_FIXED 160	/* bits of the key before the port: of struct wide_prefix */
+#define WIDE_ONE_PORT 0x80
+
+struct wide_vip_key {
+	__u32 bits;		/* WIDE_VIP_FIXED and those of the port; 17 for one port */
+	struct wide_prefix prefix;
+	__be16 port;
+	__u8 one_port;		/* WIDE_ONE_PORT, or the last block of a range would be one port, too */
+	__u8 zero;
+};
+
+#define QUIC_ID_MAX 8
+
+/* The bytes by which connection IDs to a service name a backend. */
+struct quic_key {
+	__u32 service;
+	__u8 length;
+	__u8 zero[3];
+	__u8 id[QUIC_ID_MAX];	/* beyond length zero */
 };
 
 /*

@@ -2,7 +2,7 @@
 /* Tells packets for a VIP from everybody else's. */
 #pragma once
 
-#include "packet.h"
+#include "wide.h"
 
 /*
  * Written by the control plane, read for every TCP and UDP packet. A missing
@@ -30,12 +30,16 @@ struct {
 static __always_inline enum outcome find_vip(struct packet *pkt, struct vip **vip)
 {
 	*vip = bpf_map_lookup_elem(&vips, &pkt->to);
+	if (!*vip && wide_vips_exist())
+		*vip = find_wide_vip(&pkt->to);
 	return *vip ? FORWARD : PASS_NOT_VIP;
 }
 
-static __always_inline int is_vip_address(const struct packet *pkt)
+static __noinline int is_vip_address(const struct packet *pkt)
 {
 	struct vip_address key = { .address = pkt->to.address, .v6 = pkt->to.v6 };
 
-	return !!bpf_map_lookup_elem(&vip_addresses, &key);
+	if (bpf_map_lookup_elem(&vip_addresses, &key))
+		return 1;
+	return wide_vips_exist() && is_wide_address(&pkt->to);
 }

@@ -21,7 +21,7 @@ func insane(now *Tables) string {
 		}
 	}
 	for vip, entry := range now.VIPs {
-		if !now.Addresses[vip.Addr] {
+		if !vip.IsWide() && !now.Addresses[vip.Addr] {
 			return fmt.Sprintf("%s is a VIP, and its address is the host's", vip)
 		}
 		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {

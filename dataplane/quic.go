@@ -32,22 +32,24 @@ func (k QUICKey) String() string {
 }
 
 // Find reads the bytes that name a backend from a UDP payload. A short header does
-// not tell how long its connection ID is (RFC 9000, section 17.3.1).
+// not tell how long its connection ID is (RFC 9000, section 17.3.1); of a long one's
+// only these bytes need be there.
 func (q QUIC) Find(payload []byte) (id []byte, found bool) {
-	if q.Length == 0 || len(payload) == 0 {
+	first, behind := int(q.Offset), int(q.Offset)+int(q.Length)
+	switch {
+	case q.Length == 0 || len(payload) == 0:
+		return nil, false
+	case payload[0]&0x80 == 0:
+		payload = payload[1:]
+	case len(payload) < 6 || int(payload[5]) < behind:
+		return nil, false
+	default:
+		payload = payload[6:]
+	}
+	if len(payload) < behind {
 		return nil, false
 	}
-	connection := payload[1:]
-	if payload[0]&0x80 != 0 {
-		if len(payload) < 6 || len(payload) < 6+int(payload[5]) {
-			return nil, false
-		}
-		connection = payload[6:][:payload[5]]
-	}
-	if len(connection) < int(q.Offset)+int(q.Length) {
-		return nil, false
-	}
-	return connection[q.Offset:][:q.Length], true
+	return payload[first:behind], true
 }
 
 // Key is what an ID is held under.

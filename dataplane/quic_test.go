@@ -25,7 +25,8 @@ func TestTheBytesThatNameABackendAreFoundInAConnectionID(t *testing.T) {
 		{"nor from a payload without bytes", QUIC{1, 2}, "", ""},
 		{"nor from one that is too short", QUIC{1, 2}, "\x40_a", ""},
 		{"nor from a connection ID that is too short", QUIC{1, 2}, long(2, "_abcdefgh"), ""},
-		{"nor from one that is cut short", QUIC{1, 2}, long(8, "_ab"), ""},
+		{"nor from bytes that are cut short", QUIC{1, 2}, long(8, "_a"), ""},
+		{"but the rest may be", QUIC{1, 2}, long(8, "_ab"), "ab"},
 		{"nor from a long header that is cut short", QUIC{0, 1}, "\xc3\x00\x00\x00\x01", ""},
 		{"nor from a connection ID of no bytes", QUIC{0, 1}, long(0, "abc"), ""},
 	} {

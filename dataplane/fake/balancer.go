@@ -9,8 +9,8 @@ import (
 // Packet is what the choice of a backend depends on.
 type Packet struct {
 	Client netip.AddrPort
-	VIP    dataplane.VIP
-	SYN    bool // of TCP: the first packet of a flow
+	VIP    dataplane.VIP // an exact one: the packet's destination
+	SYN    bool          // of TCP: the first packet of a flow
 }
 
 // Balancer chooses backends as the program does, by the same tables, in plain
@@ -30,7 +30,7 @@ func NewBalancer(tables *dataplane.Tables, hash dataplane.Hash) *Balancer {
 // Send returns the index of the backend that gets a packet at a second of the
 // monotonic clock, NoBackend if it is dropped or no VIP's.
 func (b *Balancer) Send(p Packet, second uint32) uint32 {
-	vip, known := b.tables.VIPs[p.VIP]
+	_, vip, known := b.tables.Find(p.VIP)
 	if !known {
 		return dataplane.NoBackend
 	}

@@ -149,6 +149,14 @@ func (t *Tables) check(step dataplane.Step) error {
 		if !held.Addresses[s.Addr] && len(held.Addresses) >= int(limits.VIPs) {
 			return fmt.Errorf("all %d addresses of VIPs are taken", limits.VIPs)
 		}
+	case dataplane.PutPrefix:
+		if !held.Prefixes[s.Prefix] && len(held.Prefixes) >= int(limits.VIPs) {
+			return fmt.Errorf("all %d prefixes are taken", limits.VIPs)
+		}
+	case dataplane.PutQUICID:
+		if _, known := held.QUICIDs[s.Key]; !known && len(held.QUICIDs) >= 2*int(limits.Backends) {
+			return fmt.Errorf("all %d QUIC IDs are taken", 2*limits.Backends)
+		}
 	case dataplane.PutSlots:
 		for _, owner := range s.Owners {
 			if int(owner.Slot) >= len(held.Slots) {

@@ -51,7 +51,7 @@ func (v view) String() string {
 }
 
 func (p *promises) look(packet Packet, second uint32) view {
-	entry, known := p.tables.VIPs[packet.VIP]
+	_, entry, known := p.tables.Find(packet.VIP)
 	if !known {
 		return view{}
 	}
@@ -69,7 +69,7 @@ func (p *promises) look(packet Packet, second uint32) view {
 
 // keep checks what is promised about one packet.
 func (p *promises) keep(packet Packet, before view, chosen, second uint32, seen *Seen) error {
-	entry, known := p.tables.VIPs[packet.VIP]
+	_, entry, known := p.tables.Find(packet.VIP)
 	if !known {
 		if chosen != dataplane.NoBackend {
 			return errors.New("it is not for a VIP")
@@ -199,7 +199,8 @@ func (p *promises) begin(wish []service, second uint32) {
 // forgetTheDying: flows of backends that are about to go may move at any step.
 func (p *promises) forgetTheDying() {
 	for flow, seen := range p.flows {
-		name := p.tables.Services[p.tables.VIPs[flow.VIP].Service].Name
+		_, entry, _ := p.tables.Find(flow.VIP)
+		name := p.tables.Services[entry.Service].Name
 		if !p.stayed(name, seen.backend) {
 			delete(p.flows, flow)
 		}

@@ -50,7 +50,12 @@ var (
 		{Addr: address4, Port: 80, Protocol: dataplane.UDP},
 		{Addr: address6, Port: 80, Protocol: dataplane.UDP},
 	}
+	// A range of ports and a prefix, and packets to them.
 	dnsVIPs = []dataplane.VIP{
+		{Addr: address4, Port: 51, Protocol: dataplane.UDP, Wide: dataplane.Wide{LastPort: 53}},
+		{Addr: netip.MustParseAddr("192.0.2.8"), Port: 53, Protocol: dataplane.TCP, Wide: dataplane.Wide{HostBits: 3}},
+	}
+	dnsPackets = []dataplane.VIP{
 		{Addr: address4, Port: 53, Protocol: dataplane.UDP},
 		{Addr: address4, Port: 53, Protocol: dataplane.TCP},
 	}
@@ -112,7 +117,7 @@ func drawPacket(d *dice) Packet {
 	vips := webVIPs
 	number := d.roll(256)
 	if number%8 == 0 {
-		vips = dnsVIPs
+		vips = dnsPackets
 	}
 	number /= 8
 	p := Packet{VIP: vips[number%len(vips)]}

@@ -63,11 +63,14 @@ func encodeVIPEntry(entry dataplane.VIPEntry) lbVip {
 		FirstSlot:   entry.FirstSlot,
 		SlotCount:   entry.SlotCount,
 		IdleSeconds: entry.IdleSeconds,
+		QuicOffset:  entry.QUIC.Offset,
+		QuicLength:  entry.QUIC.Length,
 	}
 	for flag, set := range map[lbVipFlag]bool{
 		lbVipFlagVIP_UNSETTLED:       entry.Unsettled,
 		lbVipFlagVIP_TRACK_ALWAYS:    entry.TrackAlways,
 		lbVipFlagVIP_AFFINITY_CLIENT: entry.AffinityClient,
+		lbVipFlagVIP_AFFINITY_QUIC:   entry.QUIC.Length > 0,
 	} {
 		if set {
 			encoded.Flags |= flag
@@ -85,6 +88,7 @@ func decodeVIPEntry(encoded lbVip) dataplane.VIPEntry {
 		Unsettled:      encoded.Flags&lbVipFlagVIP_UNSETTLED != 0,
 		TrackAlways:    encoded.Flags&lbVipFlagVIP_TRACK_ALWAYS != 0,
 		AffinityClient: encoded.Flags&lbVipFlagVIP_AFFINITY_CLIENT != 0,
+		QUIC:           dataplane.QUIC{Offset: encoded.QuicOffset, Length: encoded.QuicLength},
 	}
 }
 

@@ -38,7 +38,7 @@ const (
 // loopback is where BPF_PROG_TEST_RUN lets packets arrive.
 const loopback = 1
 
-var testLimits = dataplane.Limits{Services: 16, VIPs: 64, Backends: 64}
+var testLimits = dataplane.Limits{Services: 16, VIPs: 512, Backends: 64}
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()

@@ -142,6 +142,14 @@ const (
 	lbPhaseSETTLING lbPhase = 3
 )
 
+type lbQuicKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Length  uint8
+	Zero    [3]uint8
+	Id      [8]uint8
+}
+
 type lbService struct {
 	_           structs.HostLayout
 	Name        [64]int8
@@ -180,6 +188,9 @@ type lbVip struct {
 	SlotCount   uint32
 	IdleSeconds uint32
 	Flags       lbVipFlag
+	QuicOffset  uint8
+	QuicLength  uint8
+	Zero        uint16
 }
 
 type lbVipAddress struct {
@@ -194,6 +205,7 @@ const (
 	lbVipFlagVIP_UNSETTLED       lbVipFlag = 1
 	lbVipFlagVIP_TRACK_ALWAYS    lbVipFlag = 2
 	lbVipFlagVIP_AFFINITY_CLIENT lbVipFlag = 4
+	lbVipFlagVIP_AFFINITY_QUIC   lbVipFlag = 8
 )
 
 type lbVipKey struct {
@@ -202,6 +214,33 @@ type lbVipKey struct {
 	Port     uint16
 	Protocol uint8
 	V6       uint8
+}
+
+type lbWidePrefix struct {
+	_        structs.HostLayout
+	Protocol uint8
+	V6       uint8
+	Bits     uint8
+	Zero     uint8
+	Address  lbAddress
+}
+
+type lbWidePrefixKey struct {
+	_        structs.HostLayout
+	Bits     uint32
+	Protocol uint8
+	V6       uint8
+	Zero     uint16
+	Address  lbAddress
+}
+
+type lbWideVipKey struct {
+	_       structs.HostLayout
+	Bits    uint32
+	Prefix  lbWidePrefix
+	Port    uint16
+	OnePort uint8
+	Zero    uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -218,11 +257,14 @@ const (
 	lbMapFragments        = "fragments"
 	lbMapHeldFragments    = "held_fragments"
 	lbMapOutcomes         = "outcomes"
+	lbMapQuicIds          = "quic_ids"
 	lbMapServices         = "services"
 	lbMapSlots            = "slots"
 	lbMapSwitches         = "switches"
 	lbMapVipAddresses     = "vip_addresses"
 	lbMapVips             = "vips"
+	lbMapWidePrefixes     = "wide_prefixes"
+	lbMapWideVips         = "wide_vips"
 	lbProgPointsmanLb     = "pointsman_lb"
 	lbVarClockSkewSeconds = "clock_skew_seconds"
 	lbVarConfig           = "config"
@@ -287,11 +329,14 @@ type lbMapSpecs struct {
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	HeldFragments   *ebpf.MapSpec `ebpf:"held_fragments"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
+	QuicIds         *ebpf.MapSpec `ebpf:"quic_ids"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Switches        *ebpf.MapSpec `ebpf:"switches"`
 	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
 	Vips            *ebpf.MapSpec `ebpf:"vips"`
+	WidePrefixes    *ebpf.MapSpec `ebpf:"wide_prefixes"`
+	WideVips        *ebpf.MapSpec `ebpf:"wide_vips"`
 }
 
 // lbVariableSpecs contains global variables before they are loaded into the kernel.
@@ -332,11 +377,14 @@ type lbMaps struct {
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	HeldFragments   *ebpf.Map `ebpf:"held_fragments"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
+	QuicIds         *ebpf.Map `ebpf:"quic_ids"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
 	Switches        *ebpf.Map `ebpf:"switches"`
 	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
 	Vips            *ebpf.Map `ebpf:"vips"`
+	WidePrefixes    *ebpf.Map `ebpf:"wide_prefixes"`
+	WideVips        *ebpf.Map `ebpf:"wide_vips"`
 }
 
 func (m *lbMaps) Close() error {
@@ -351,11 +399,14 @@ func (m *lbMaps) Close() error {
 		m.Fragments,
 		m.HeldFragments,
 		m.Outcomes,
+		m.QuicIds,
 		m.Services,
 		m.Slots,
 		m.Switches,
 		m.VipAddresses,
 		m.Vips,
+		m.WidePrefixes,
+		m.WideVips,
 	)
 }
 

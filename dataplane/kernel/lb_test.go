@@ -60,7 +60,7 @@ func TestPrivilegedEveryFlowReachesEveryKindOfBackend(t *testing.T) {
 		"a SYN in a VLAN":                         {protocol: dataplane.TCP, tags: []uint16{0x8100}},
 		"a datagram in a provider's VLAN":         {protocol: dataplane.UDP, v6: true, tags: []uint16{0x88a8, 0x8100}},
 		"a SYN behind a hop-by-hop header":        {protocol: dataplane.TCP, v6: true, behind: []layers.IPProtocol{hopByHop}},
-		"a datagram behind six extension headers": {protocol: dataplane.UDP, v6: true, behind: []layers.IPProtocol{hopByHop, destinationOptions, routing, atomic, authentication, destinationOptions}},
+		"a datagram behind six extension headers": {protocol: dataplane.UDP, v6: true, behind: []layers.IPProtocol{hopByHop, destinationOptions, routing, atomicFragment, authentication, destinationOptions}},
 		"all of it at once":                       {protocol: dataplane.TCP, ack: true, v6: true, tags: []uint16{0x8100, 0x8100}, behind: []layers.IPProtocol{routing}},
 		"options in a VLAN":                       {protocol: dataplane.TCP, options: 40, tags: []uint16{0x88a8}},
 		"a datagram that just fits once wrapped":  {protocol: dataplane.UDP, size: 1500 - 40 - 12 - 28},
@@ -97,7 +97,7 @@ const (
 	routing            = layers.IPProtocolIPv6Routing
 	destinationOptions = layers.IPProtocolIPv6Destination
 	authentication     = layers.IPProtocolAH
-	atomic             = layers.IPProtocolIPv6Fragment
+	atomicFragment     = layers.IPProtocolIPv6Fragment
 )
 
 // seven are one more than are followed.
@@ -210,7 +210,7 @@ func TestPrivilegedAFrameCutShortAnywhereIsNeverForwarded(t *testing.T) {
 	for _, f := range []flow{
 		{protocol: dataplane.TCP}, {protocol: dataplane.UDP, v6: true},
 		{protocol: dataplane.UDP, options: 40}, {protocol: dataplane.TCP, v6: true},
-		{protocol: dataplane.TCP, v6: true, tags: []uint16{0x88a8, 0x8100}, behind: []layers.IPProtocol{hopByHop, atomic}},
+		{protocol: dataplane.TCP, v6: true, tags: []uint16{0x88a8, 0x8100}, behind: []layers.IPProtocol{hopByHop, atomicFragment}},
 	} {
 		frame := f.frame(t)
 		headers := len(frame) - 64

@@ -27,6 +27,10 @@ func randomServices(random *rand.Rand) []dataplane.Service {
 			addr := []netip.Addr{vip4, vip6}[random.IntN(2)]
 			service.VIPs = append(service.VIPs, dataplane.VIP{Addr: addr, Port: uint16(100*len(services) + port + 1), Protocol: dataplane.TCP})
 		}
+		if random.IntN(3) == 0 {
+			service.VIPs = append(service.VIPs, wideVIP(random, uint16(100*len(services)+50)))
+			service.QUIC = dataplane.QUIC{Offset: 1, Length: uint8(1 + random.IntN(8))}
+		}
 		for host := range random.IntN(5) {
 			addr := netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + host)})
 			if random.IntN(2) == 0 {
@@ -36,6 +40,10 @@ func randomServices(random *rand.Rand) []dataplane.Service {
 			backend.Port = uint16(random.IntN(2) * 80)
 			backend.Weight = uint16(random.IntN(3))
 			backend.Hop.VLAN[0] = uint16(random.IntN(3) * 100)
+			if length := int(service.QUIC.Length); length > 0 {
+				id := addr.As16()
+				backend.QUICID = string(id[16-length:])
+			}
 			service.Backends = append(service.Backends, backend)
 		}
 		services = append(services, service)
@@ -58,7 +66,9 @@ func TestPrivilegedTheKernelHoldsWhatTheStepsSay(t *testing.T) {
 		}
 		equal := maps.Equal(got.Services, h.tables.Services) && maps.Equal(got.VIPs, h.tables.VIPs) &&
 			maps.Equal(got.Backends, h.tables.Backends) && maps.Equal(got.Egress, h.tables.Egress) &&
-			maps.Equal(got.Addresses, h.tables.Addresses)
+			maps.Equal(got.Addresses, h.tables.Addresses) &&
+			maps.Equal(got.Prefixes, h.tables.Prefixes) && got.SeesWide == h.tables.SeesWide &&
+			maps.Equal(got.QUICIDs, h.tables.QUICIDs)
 		if !equal {
 			t.Fatalf("the kernel holds\n%+v, the steps say\n%+v", got, h.tables)
 		}

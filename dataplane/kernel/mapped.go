@@ -18,6 +18,7 @@ type mapped struct {
 	slots      []uint32
 	conditions dataplane.Conditions
 	flows      dataplane.Flows
+	switches   *lbSwitchWords
 }
 
 func (m *mapped) open(maps *lbMaps) error {
@@ -33,6 +34,11 @@ func (m *mapped) open(maps *lbMaps) error {
 	if err != nil {
 		return err
 	}
+	switches, err := m.region(maps.Switches)
+	if err != nil {
+		return err
+	}
+	m.switches = (*lbSwitchWords)(unsafe.Pointer(unsafe.SliceData(switches)))
 	m.slots = words[uint32](slots)
 	m.conditions = words[uint32](conditions)
 	m.flows = words[uint64](flows)

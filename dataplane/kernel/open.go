@@ -83,6 +83,11 @@ func Open(options Options) (*DataPlane, error) {
 func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapVips].MaxEntries = options.Limits.VIPs
 	spec.Maps[lbMapVipAddresses].MaxEntries = options.Limits.VIPs
+	// A trie refuses to write over an entry when it is full; and of either kind
+	// there may be those that were and those that will be, for a moment.
+	spec.Maps[lbMapWidePrefixes].MaxEntries = options.Limits.VIPs + 1
+	spec.Maps[lbMapWideVips].MaxEntries = options.Limits.VIPs + 1
+	spec.Maps[lbMapQuicIds].MaxEntries = 2 * options.Limits.Backends
 	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
 	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -17,6 +18,9 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 		Services:   make(map[uint32]dataplane.ServiceEntry),
 		VIPs:       make(map[dataplane.VIP]dataplane.VIPEntry),
 		Addresses:  make(map[netip.Addr]bool),
+		Prefixes:   make(map[dataplane.Prefix]bool),
+		SeesWide:   atomic.LoadUint32(&d.mapped.switches.Wide) != 0,
+		QUICIDs:    make(map[dataplane.QUICKey]uint32),
 		Backends:   make(map[uint32]dataplane.BackendEntry),
 		Egress:     make(map[uint32]bool),
 		Slots:      d.mapped.slots,
@@ -34,6 +38,11 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 			t.VIPs[decodeVIP(key)] = decodeVIPEntry(entry)
 		}),
 		each(d.objects.VipAddresses, func(key lbVipAddress, _ uint32) { t.Addresses[decodeAddress(key.Address)] = true }),
+		each(d.objects.WidePrefixes, func(_ lbWidePrefixKey, prefix lbWidePrefix) { t.Prefixes[decodePrefix(prefix)] = true }),
+		each(d.objects.WideVips, func(key lbWideVipKey, entry lbVip) {
+			t.VIPs[decodeWideVIP(key)] = decodeVIPEntry(entry)
+		}),
+		each(d.objects.QuicIds, func(key lbQuicKey, index uint32) { t.QUICIDs[decodeQUICKey(key)] = index }),
 		each(d.objects.Egress, func(key, _ uint32) { t.Egress[key] = true }),
 		d.eachBackend(func(index uint32, entry lbBackend) { t.Backends[index] = decodeBackend(entry) }),
 	)

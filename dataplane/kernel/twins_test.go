@@ -61,6 +61,10 @@ func (w *twins) reset() (err error) {
 	for addr := range w.held.Addresses {
 		steps = append(steps, dataplane.DeleteAddress{Addr: addr})
 	}
+	for prefix := range w.held.Prefixes {
+		steps = append(steps, dataplane.DeletePrefix{Prefix: prefix})
+	}
+	steps = append(steps, dataplane.SeeWide{On: false})
 	for id := range w.held.Services {
 		steps = append(steps, dataplane.DeleteService{ID: id})
 	}
@@ -112,7 +116,7 @@ func (w *twins) Send(p fake.Packet, second uint32) (uint32, error) {
 		return 0, err
 	}
 	chosen := w.model.Send(p, second)
-	_, known := w.tables.VIPs[p.VIP]
+	_, _, known := w.tables.Find(p.VIP)
 	switch {
 	case chosen != dataplane.NoBackend:
 		mac := w.tables.Backends[chosen].Hop.NextHopMAC
@@ -195,6 +199,9 @@ func (w *twins) same() error {
 		return fmt.Errorf("the services are %+v in the kernel, and %+v in the model", held.Services, w.tables.Services)
 	case !maps.Equal(held.VIPs, w.tables.VIPs):
 		return fmt.Errorf("the VIPs are %+v in the kernel, and %+v in the model", held.VIPs, w.tables.VIPs)
+	case !maps.Equal(held.Prefixes, w.tables.Prefixes) || held.SeesWide != w.tables.SeesWide:
+		return fmt.Errorf("wide VIPs are looked for (%t) in %v in the kernel, and (%t) in %v in the model",
+			held.SeesWide, held.Prefixes, w.tables.SeesWide, w.tables.Prefixes)
 	case !maps.Equal(held.Backends, w.tables.Backends):
 		return fmt.Errorf("the backends are %+v in the kernel, and %+v in the model", held.Backends, w.tables.Backends)
 	case !maps.Equal(held.Addresses, w.tables.Addresses):

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -30,15 +31,50 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 	case dataplane.DeleteAddress:
 		return deleteKey(d.objects.VipAddresses, encodeVIPAddress(s.Addr))
 	case dataplane.PutVIP:
-		return d.objects.Vips.Put(encodeVIP(s.VIP), encodeVIPEntry(s.Entry))
+		return d.putVIP(s)
 	case dataplane.DeleteVIP:
-		return deleteKey(d.objects.Vips, encodeVIP(s.VIP))
+		return d.deleteVIP(s.VIP)
+	case dataplane.PutPrefix:
+		key, value := encodePrefix(s.Prefix)
+		return d.objects.WidePrefixes.Put(key, value)
+	case dataplane.DeletePrefix:
+		key, _ := encodePrefix(s.Prefix)
+		return deleteKey(d.objects.WidePrefixes, key)
+	case dataplane.SeeWide:
+		atomic.StoreUint32(&d.mapped.switches.Wide, uint32(one(s.On)))
+		return nil
+	case dataplane.PutQUICID:
+		return d.objects.QuicIds.Put(encodeQUICKey(s.Key), s.Backend)
+	case dataplane.DeleteQUICID:
+		return deleteKey(d.objects.QuicIds, encodeQUICKey(s.Key))
 	case dataplane.PutSlots:
 		return d.checkSlots(s)
 	case dataplane.PutConditions:
 		return d.checkConditions(s)
 	}
 	return fmt.Errorf("no way to write a %T", step)
+}
+
+func (d *DataPlane) putVIP(s dataplane.PutVIP) error {
+	if !s.VIP.IsWide() {
+		return d.objects.Vips.Put(encodeVIP(s.VIP), encodeVIPEntry(s.Entry))
+	}
+	key, err := encodeWideVIP(s.VIP)
+	if err != nil {
+		return err
+	}
+	return d.objects.WideVips.Put(key, encodeVIPEntry(s.Entry))
+}
+
+func (d *DataPlane) deleteVIP(vip dataplane.VIP) error {
+	if !vip.IsWide() {
+		return deleteKey(d.objects.Vips, encodeVIP(vip))
+	}
+	key, err := encodeWideVIP(vip)
+	if err != nil {
+		return err
+	}
+	return deleteKey(d.objects.WideVips, key)
 }
 
 func (d *DataPlane) putBackend(s dataplane.PutBackend) error {
