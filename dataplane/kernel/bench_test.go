@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -13,6 +15,8 @@ import (
 // outer header and gives the packet the source address of another flow. What
 // the driver costs is in the benchmark of the empty program too, which only
 // grows the packet: judge by the ratio of the two.
+
+var benchLimits = dataplane.Limits{Services: 16, VIPs: 1 << 15, Backends: 64}
 
 func BenchmarkPrivilegedEmpty(b *testing.B) {
 	needRoot(b)
@@ -67,10 +71,55 @@ func BenchmarkPrivilegedMoving(b *testing.B) {
 	})
 }
 
+// scattered are IPv4 destinations: base, and the bits of mask at random.
+type scattered struct{ base, mask uint32 }
+
+// Wide VIPs are every other /28 of a range of addresses, so that a packet to one
+// of the others has the longest way to nothing.
+func BenchmarkPrivilegedWide(b *testing.B) {
+	const first = 100<<24 | 64<<16
+	segment := flow{protocol: dataplane.TCP, ack: true}
+	for _, count := range []int{0, 1, 128, 8192} {
+		h := benchPlane(b, backendTo(backend4, dataplane.IPIP, loopback))
+		service := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+		service.Slots = 65537
+		for i := range count {
+			vip := dataplane.VIP{Addr: netip.AddrFrom4([4]byte{100, byte(64 + i>>11), byte(i >> 3), byte(i << 5)}), Protocol: dataplane.TCP}
+			vip.Wide = dataplane.Wide{HostBits: 4, LastPort: dataplane.LastOfAnyPort}
+			service.VIPs = append(service.VIPs, vip)
+		}
+		h.want(service)
+		hosts := uint32(max(count, 1)*32 - 1)
+		for _, row := range []struct {
+			name string
+			port uint16
+			to   scattered
+		}{
+			{"exact", 0, scattered{}},
+			{"wide", 0, scattered{first, hosts &^ 16}},
+			{"pass-another-address", 0, scattered{198<<24 | 18<<16, hosts}},
+			{"pass-between-prefixes", 0, scattered{first | 16, hosts}},
+		} {
+			if row.name == "wide" && count == 0 {
+				continue
+			}
+			b.Run(fmt.Sprintf("%s-%d", row.name, count), func(b *testing.B) {
+				f := segment
+				f.port, f.to = row.port, row.to
+				runDriven(b, h.plane.objects.PointsmanLb, 20, f)
+			})
+		}
+		h.plane.Close()
+		if _, err := Detach(h.plane.pins.dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // benchPlane has one service of the default size and one backend.
 func benchPlane(b *testing.B, backend dataplane.Backend) *harness {
 	dir := pinDir(b)
-	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: testLimits, Slots: 1 << 17, Flows: 1 << 22})
+	plane, err := Open(Options{PinDir: dir, Secret: 42, Limits: benchLimits, Slots: 1 << 17, Flows: 1 << 22})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -144,6 +193,17 @@ func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebp
 	code = append(append(code, load...),
 		asm.StoreImm(asm.R2, 12, etherType, asm.Half),
 		asm.StoreMem(asm.R2, source, asm.R7, asm.Word).WithSymbol("write"),
+	)
+	if f.to != (scattered{}) {
+		code = append(code,
+			asm.FnGetPrandomU32.Call(),
+			asm.And.Imm(asm.R0, int32(f.to.mask)),
+			asm.Or.Imm(asm.R0, int32(f.to.base)),
+			asm.HostTo(asm.BE, asm.R0, asm.Word),
+		)
+		code = append(append(code, load...), asm.StoreMem(asm.R2, source+4, asm.R0, asm.Word))
+	}
+	code = append(code,
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.LoadMapPtr(asm.R2, next.FD()),
 		asm.Mov.Imm(asm.R3, 0),

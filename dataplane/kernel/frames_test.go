@@ -41,6 +41,7 @@ type flow struct {
 	options  int  // bytes of IPv4 options
 	df       bool // IPv4: do not fragment
 	client   uint16
+	to       scattered           // in benchmarks: not to the VIP
 	tags     []uint16            // types of the frame's tags, outer one first
 	behind   []layers.IPProtocol // IPv6 extension headers
 }
