@@ -16,6 +16,7 @@ const module = "github.com/pointsman/pointsman/"
 var parts = []string{
 	"controlplane/config", "controlplane/discovery/consul", "controlplane/health",
 	"controlplane/nexthop", "controlplane/api", "controlplane/decap", "controlplane/statedir", "controlplane/systemd",
+	"controlplane/fragments",
 }
 
 // A rule says what a package may import of this module and of what it guards.
