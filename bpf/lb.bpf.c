@@ -24,6 +24,14 @@ struct {
 	__uint(max_entries, 1);
 } services SEC(".maps");
 
+/* One value, which the control plane leaves for the build that comes after it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct layout);
+	__uint(max_entries, 1);
+} layouts SEC(".maps");
+
 /* The way of a packet whose ports are known. */
 static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt)
 {

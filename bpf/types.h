@@ -280,3 +280,21 @@ struct settings {
 	__u64 held_mark;	/* in the metadata of a frame that was held: of this program alone, drawn at random */
 	__u32 errors_per_second;	/* ICMP errors that each CPU may send */
 };
+
+/*
+ * What the maps are laid out like, beside the types that the kernel keeps with
+ * each of them. A new layout converts by itself, field by field and by name; the
+ * version goes up only where the same bytes come to mean something else, and
+ * then takeover.go says what becomes of them.
+ */
+enum layout_version {
+	LAYOUT_VERSION = 2,	/* 1 had no map to say so */
+};
+
+struct layout {
+	enum layout_version version;
+	enum outcome outcomes;	/* these two are never read: their types keep the names of what was counted, */
+	enum flow_event events;	/* which the kernel does not keep with maps whose keys they are */
+	__u32 unused;
+	__u64 secret;		/* tells whether flows were hashed with the same one; not the secret itself */
+};

@@ -60,6 +60,9 @@ func (a *attaching) ready(report desired.Report, writing backoff) bool {
 	return !waiting && writing.failures == 0
 }
 
+// tried tells whether the program was told to see the tables.
+func (a *attaching) tried() bool { return a.names != nil }
+
 // wake is when to look again though nothing was heard; zero is never.
 func (a *attaching) wake() time.Time {
 	if !a.may {

@@ -123,7 +123,7 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
 	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake()}
-	if d.writing.failures == 0 {
+	if d.writing.failures == 0 && d.attach.tried() {
 		others = append(others, d.settling.wake())
 	}
 	for _, other := range others {

@@ -38,10 +38,11 @@ const (
 // after which an expired flow would look young again.
 const sweepChunk = 1 << 18
 
-// tick lets time have its way, if a tick is due.
+// tick lets time have its way, if a tick is due. Before the program is attached to
+// the tables, the one before notes in others what still needs a phase.
 func (d *daemon) tick() {
 	s := &d.settling
-	if d.tables == nil || d.writing.pending() || time.Now().Before(s.wake()) {
+	if d.tables == nil || d.writing.pending() || !d.attach.tried() || time.Now().Before(s.wake()) {
 		return
 	}
 	s.ticked = time.Now()

@@ -37,11 +37,12 @@ var rules = []rule{
 		anyOf(foreign, is("dataplane")), false},
 	{"the control plane meets the kernel only in cmd", is("controlplane"),
 		anyOf(foreign, is(parts...), is("dataplane", "controlplane/desired")), false},
-	{"only dataplane/kernel knows cilium/ebpf", not(is("dataplane/kernel")), not(path("github.com/cilium/ebpf")), true},
+	{"only dataplane/kernel knows cilium/ebpf", not(is("dataplane/kernel", "dataplane/kernel/earlier")), not(path("github.com/cilium/ebpf")), true},
 	{"only those who ask the host's network stack know netlink",
-		not(is("dataplane/kernel", "controlplane", "controlplane/nexthop", "controlplane/decap", "test/lab")),
+		not(is("dataplane/kernel", "dataplane/kernel/earlier", "controlplane", "controlplane/nexthop", "controlplane/decap", "test/lab")),
 		not(path("github.com/vishvananda/netlink")), false},
-	{"the data plane in memory is for tests", not(path(module + "test")), not(is("dataplane/fake")), false},
+	{"the data plane in memory, and that of an earlier build, are for tests", not(path(module + "test")),
+		not(is("dataplane/fake", "dataplane/kernel/earlier")), false},
 	{"nobody imports the command", func(string) bool { return true }, not(is("cmd/pointsman")), true},
 }
 

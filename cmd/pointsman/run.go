@@ -77,7 +77,7 @@ func runDaemon(c *cli.Context) error {
 		PinDir:     c.String("pin-dir"),
 		Socket:     c.String("socket"),
 		Version:    buildVersion(),
-		Open:       opener(c.String("pin-dir")),
+		Open:       opener(c.String("pin-dir"), log),
 		Reload:     hangups,
 		Manager:    systemd.FromEnvironment(),
 		Log:        log,
@@ -99,9 +99,9 @@ func runDaemon(c *cli.Context) error {
 	return nil
 }
 
-func opener(pinDir string) func(controlplane.Sizes) (controlplane.DataPlane, error) {
+func opener(pinDir string, log *slog.Logger) func(controlplane.Sizes) (controlplane.DataPlane, error) {
 	return func(s controlplane.Sizes) (controlplane.DataPlane, error) {
-		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots, Flows: s.Flows})
+		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots, Flows: s.Flows, Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("opening the data plane: %w", err)
 		}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"reflect"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -21,9 +19,15 @@ import (
 // others. Where an earlier program of ours is attached, it is replaced without
 // a gap. New maps become the pinned ones here, so the caller fills them before
 // the first call. An interface that cannot be had is in the error; the others
-// are attached all the same.
+// are attached all the same. What was attached or pinned before and is no more
+// is so again.
 func (d *DataPlane) Attach(interfaces []string) ([]dataplane.Attachment, error) {
-	if err := d.pinMaps(); err != nil {
+	if d.promoted {
+		if err := d.pins.prepareFolders(); err != nil { // somebody may have removed them
+			return nil, err
+		}
+	}
+	if err := d.stage(); err != nil {
 		return nil, err
 	}
 	var (
@@ -31,6 +35,9 @@ func (d *DataPlane) Attach(interfaces []string) ([]dataplane.Attachment, error) 
 		failures    []error
 	)
 	for _, name := range interfaces {
+		if err := d.pins.step(); err != nil {
+			return attachments, err
+		}
 		attachment, err := d.attach(name)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("attaching to %s: %w", name, err))
@@ -38,36 +45,57 @@ func (d *DataPlane) Attach(interfaces []string) ([]dataplane.Attachment, error) 
 		}
 		attachments = append(attachments, attachment)
 	}
-	if !d.promoted {
-		if err := d.pins.promote(); err != nil {
-			return attachments, err
-		}
-		d.promoted = true
+	failures = append(failures, d.detachExcept(interfaces))
+	if err := d.promote(); err != nil {
+		return attachments, errors.Join(append(failures, err)...)
 	}
-	failures = append(failures, d.pins.detachExcept(interfaces))
-	return attachments, errors.Join(failures...)
+	return attachments, errors.Join(append(failures, d.pinAgain())...)
 }
 
-// pinMaps keeps new maps alive beside the old ones, which serve until every
-// link has the new program.
-func (d *DataPlane) pinMaps() error {
+// stage keeps new maps alive beside the old ones, which serve until every link
+// has the new program.
+func (d *DataPlane) stage() error {
 	if d.promoted {
 		return nil
 	}
-	return d.pins.pinNext(d.tables())
+	if !d.staged {
+		if err := d.pins.pinNext(d.maps()); err != nil {
+			return err
+		}
+		d.staged = true
+	}
+	if d.takeover == nil {
+		return nil
+	}
+	if err := d.takeover.flows.freeze(monotonicSecond()); err != nil {
+		return fmt.Errorf("taking over the flow table: %w", err)
+	}
+	return nil
 }
 
-// tables are all maps that outlive a process, by name. None can be forgotten: one
-// that is not pinned would keep the next process from adopting the others.
-func (d *DataPlane) tables() map[string]*ebpf.Map {
-	tables := make(map[string]*ebpf.Map)
-	maps := reflect.ValueOf(d.objects.lbMaps)
-	for i := range maps.NumField() {
-		if name := maps.Type().Field(i).Tag.Get("ebpf"); isTable(name) {
-			tables[name] = maps.Field(i).Interface().(*ebpf.Map)
+// promote puts new maps in the old ones' place, once nobody uses those.
+func (d *DataPlane) promote() error {
+	if d.promoted {
+		return nil
+	}
+	if d.takeover != nil {
+		if err := d.takeover.finish(d.pins.step); err != nil {
+			return fmt.Errorf("taking over what the old program learnt: %w", err)
 		}
 	}
-	return tables
+	if err := d.pins.step(); err != nil {
+		return err
+	}
+	if err := d.pins.promote(); err != nil {
+		return err
+	}
+	d.promoted = true
+	if d.takeover != nil {
+		d.log.Info("the new program has taken over", "lost", d.takeover.losses())
+		d.takeover.from.close()
+		d.takeover = nil
+	}
+	return nil
 }
 
 func (d *DataPlane) attach(name string) (dataplane.Attachment, error) {
@@ -80,11 +108,10 @@ func (d *DataPlane) attach(name string) (dataplane.Attachment, error) {
 		attachment.Mode, attachment.Reason = xdpMode(name)
 		return attachment, err
 	}
-
-	attachment.Mode = "native"
 	attached, err := d.attachNew(device.Index, link.XDPDriverMode)
+	attachment.Mode = "native"
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
-		return attachment, fmt.Errorf("another XDP program is attached; remove it with `ip link set dev %s xdp off`, or whatever put it there: %w", name, err)
+		return attachment, occupied(name, err)
 	}
 	if err != nil {
 		attachment.Mode, attachment.Reason = "generic", whyGeneric(name, "the driver refuses native mode: "+err.Error())
@@ -93,39 +120,115 @@ func (d *DataPlane) attach(name string) (dataplane.Attachment, error) {
 	if err != nil {
 		return attachment, err
 	}
-	defer attached.Close()
-	if err := attached.Pin(d.pins.link(name)); err != nil {
-		return attachment, fmt.Errorf("pinning the link: %w", err)
-	}
-	return attachment, nil
+	d.hold(name, attached)
+	return attachment, d.pinLink(name)
 }
 
 func (d *DataPlane) attachNew(index int, mode link.XDPAttachFlags) (link.Link, error) {
 	return link.AttachXDP(link.XDPOptions{Program: d.objects.PointsmanLb, Interface: index, Flags: mode})
 }
 
-// replace swaps the program of a pinned link. A link whose interface is gone,
-// or is another one of the same name, is unpinned and reported as not there.
-func (d *DataPlane) replace(name string, index uint32) (bool, error) {
-	pinned, err := link.LoadPinnedLink(d.pins.link(name), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+// occupied says whose program is there, and how to be rid of it.
+func occupied(name string, cause error) error {
+	other := "another XDP program"
+	if device, err := netlink.LinkByName(name); err == nil && device.Attrs().Xdp != nil {
+		id := device.Attrs().Xdp.ProgId
+		other = fmt.Sprintf("another XDP program, id %d,", id)
+		if program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id)); err == nil {
+			defer program.Close()
+			if info, err := program.Info(); err == nil {
+				other = fmt.Sprintf("another XDP program, %s with id %d,", info.Name, id)
+			}
+		}
 	}
+	return fmt.Errorf("%s is attached; remove it with `ip link set dev %s xdp off`, or end whatever put it there (`bpftool link` and `bpftool net` tell): %w", other, name, cause)
+}
+
+// hold keeps a link open in place of the one before.
+func (d *DataPlane) hold(name string, held link.Link) {
+	if before := d.links[name]; before != nil {
+		before.Close()
+	}
+	d.links[name] = held
+}
+
+func (d *DataPlane) letGo(name string) {
+	if held := d.links[name]; held != nil {
+		held.Close()
+	}
+	delete(d.links, name)
+}
+
+// pinLink pins the link that is held, in place of whatever is there.
+func (d *DataPlane) pinLink(name string) error {
+	path := d.pins.link(name)
+	if d.isPinned(name) {
+		return nil
+	}
+	info, err := d.links[name].Info()
 	if err != nil {
-		return false, fmt.Errorf("opening the pinned link: %w", err)
+		return fmt.Errorf("looking at the link: %w", err)
+	}
+	// Anew, since the one that is held may remember another place.
+	again, err := link.NewFromID(info.ID)
+	if err != nil {
+		return fmt.Errorf("opening the link: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpinning what is at %s: %w", path, err)
+	}
+	if err := again.Pin(path); err != nil {
+		again.Close()
+		return fmt.Errorf("pinning the link: %w", err)
+	}
+	d.hold(name, again)
+	return nil
+}
+
+// isPinned tells whether the link that is held is the one that is pinned.
+func (d *DataPlane) isPinned(name string) bool {
+	pinned, err := link.LoadPinnedLink(d.pins.link(name), nil)
+	if err != nil {
+		return false
 	}
 	defer pinned.Close()
-	info, err := pinned.Info()
+	there, err := pinned.Info()
 	if err != nil {
-		return false, fmt.Errorf("looking at the pinned link: %w", err)
+		return false
+	}
+	here, err := d.links[name].Info()
+	return err == nil && here.ID == there.ID
+}
+
+// replace swaps the program of a link that there is already. A link whose
+// interface is gone, or is another one of the same name, is let go of and
+// reported as not there.
+func (d *DataPlane) replace(name string, index uint32) (bool, error) {
+	if d.links[name] == nil {
+		pinned, err := link.LoadPinnedLink(d.pins.link(name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("opening the pinned link: %w", err)
+		}
+		d.hold(name, pinned)
+	}
+	info, err := d.links[name].Info()
+	if err != nil {
+		return false, fmt.Errorf("looking at the link: %w", err)
 	}
 	if xdp := info.XDP(); xdp == nil || xdp.Ifindex != index {
-		return false, pinned.Unpin()
+		d.letGo(name)
+		if err := os.Remove(d.pins.link(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, fmt.Errorf("unpinning the link of an interface that is gone: %w", err)
+		}
+		return false, nil
 	}
-	if err := pinned.Update(d.objects.PointsmanLb); err != nil {
+	if err := d.links[name].Update(d.objects.PointsmanLb); err != nil {
 		return false, fmt.Errorf("replacing the program: %w", err)
 	}
-	return true, nil
+	return true, d.pinLink(name)
 }
 
 // xdpMode asks the interface how its program runs.
@@ -135,75 +238,4 @@ func xdpMode(name string) (mode, reason string) {
 		return "native", ""
 	}
 	return "generic", whyGeneric(name, "the driver refused native mode when the program was first attached")
-}
-
-// detachExcept takes the program off all interfaces but these.
-func (p pins) detachExcept(keep []string) error {
-	entries, err := os.ReadDir(p.links())
-	if err != nil {
-		return fmt.Errorf("listing the pinned links: %w", err)
-	}
-	kept := make(map[string]bool)
-	for _, name := range keep {
-		kept[p.link(name)] = true
-	}
-	var failures []error
-	for _, entry := range entries {
-		name := strings.ReplaceAll(entry.Name(), ":", ".")
-		if !kept[p.link(name)] {
-			failures = append(failures, p.detach(name))
-		}
-	}
-	return errors.Join(failures...)
-}
-
-func (p pins) detach(name string) error {
-	pinned, err := link.LoadPinnedLink(p.link(name), nil)
-	if err != nil {
-		return fmt.Errorf("opening the pinned link of %s: %w", name, err)
-	}
-	defer pinned.Close()
-	// Detaching rather than only unpinning: a daemon may hold the link open.
-	// An interface that is gone has taken its attachment along.
-	if err := pinned.Detach(); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("detaching from %s: %w", name, err)
-	}
-	return pinned.Unpin()
-}
-
-// Detach takes everything under pinDir off this host and says what it took.
-// Nothing there is no error.
-func Detach(pinDir string) ([]string, error) {
-	p := pins{pinDir}
-	var removed []string
-	entries, err := os.ReadDir(p.links())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listing the pinned links: %w", err)
-	}
-	for _, entry := range entries {
-		name := strings.ReplaceAll(entry.Name(), ":", ".")
-		if err := p.detach(name); err != nil {
-			return removed, err
-		}
-		removed = append(removed, "the program on "+name)
-	}
-	for _, dir := range []string{p.maps(), p.nextMaps()} {
-		if _, err := os.Stat(dir); err == nil {
-			removed = append(removed, "the maps in "+dir)
-		}
-		if err := removeAll(dir); err != nil {
-			return removed, err
-		}
-	}
-	if err := os.Remove(p.links()); err != nil {
-		return removed, fmt.Errorf("removing %s: %w", p.links(), err)
-	}
-	// Left in place where a decapsulating program of this host lives beside us.
-	if err := os.Remove(p.dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
-		return removed, fmt.Errorf("removing %s: %w", p.dir, err)
-	}
-	return removed, nil
 }

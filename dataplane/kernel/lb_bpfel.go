@@ -108,6 +108,21 @@ type lbHeldFragment struct {
 	Ifindex uint32
 }
 
+type lbLayout struct {
+	_        structs.HostLayout
+	Version  lbLayoutVersion
+	Outcomes lbOutcome
+	Events   lbFlowEvent
+	Unused   uint32
+	Secret   uint64
+}
+
+type lbLayoutVersion uint32
+
+const (
+	lbLayoutVersionLAYOUT_VERSION lbLayoutVersion = 2
+)
+
 type lbOutcome uint32
 
 const (
@@ -256,6 +271,7 @@ const (
 	lbMapFlows            = "flows"
 	lbMapFragments        = "fragments"
 	lbMapHeldFragments    = "held_fragments"
+	lbMapLayouts          = "layouts"
 	lbMapOutcomes         = "outcomes"
 	lbMapQuicIds          = "quic_ids"
 	lbMapServices         = "services"
@@ -328,6 +344,7 @@ type lbMapSpecs struct {
 	Flows           *ebpf.MapSpec `ebpf:"flows"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	HeldFragments   *ebpf.MapSpec `ebpf:"held_fragments"`
+	Layouts         *ebpf.MapSpec `ebpf:"layouts"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
 	QuicIds         *ebpf.MapSpec `ebpf:"quic_ids"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
@@ -376,6 +393,7 @@ type lbMaps struct {
 	Flows           *ebpf.Map `ebpf:"flows"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	HeldFragments   *ebpf.Map `ebpf:"held_fragments"`
+	Layouts         *ebpf.Map `ebpf:"layouts"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
 	QuicIds         *ebpf.Map `ebpf:"quic_ids"`
 	Services        *ebpf.Map `ebpf:"services"`
@@ -398,6 +416,7 @@ func (m *lbMaps) Close() error {
 		m.Flows,
 		m.Fragments,
 		m.HeldFragments,
+		m.Layouts,
 		m.Outcomes,
 		m.QuicIds,
 		m.Services,

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"math/rand/v2"
+	"reflect"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -24,6 +27,7 @@ type Options struct {
 	// Errors are the ICMP errors that each CPU may send in a second; 0 means
 	// DefaultErrors.
 	Errors uint32
+	Log    *slog.Logger // tells of maps that are taken over; nil is silent
 }
 
 // DefaultErrors is as many as Linux sends itself (net.ipv4.icmp_msgs_per_sec),
@@ -34,49 +38,119 @@ const DefaultErrors = 1000
 // called at the same time. Closing it leaves everything pinned and forwarding.
 type DataPlane struct {
 	pins     pins
+	log      *slog.Logger
 	objects  lbObjects
 	mapped   mapped
-	heldMark uint64   // of this program
-	outcomes []string // names by number, from the program's BTF
-	promoted bool     // the maps are the ones under pins.maps()
+	heldMark uint64               // of this program
+	outcomes []string             // names by number, from the program's BTF
+	staged   bool                 // new maps are pinned beside the old ones
+	promoted bool                 // the maps are the ones under pins.maps()
+	takeover *takeover            // until then, if other maps are in their place
+	links    map[string]link.Link // held, so that one whose pin is removed goes on
 }
 
 // Open loads the program. It adopts the maps that an earlier process pinned if
-// they have today's layout and are large enough; else it makes new ones, which
-// take the old ones' place in Attach, once the caller has filled them.
+// they are laid out as today's and large enough. Else it makes new ones and
+// carries over what the old ones hold; they take the old ones' place in Attach,
+// once the caller has changed them as it likes.
 func Open(options Options) (*DataPlane, error) {
-	pins := pins{options.PinDir}
-	if err := pins.prepare(); err != nil {
+	d := &DataPlane{pins: pins{dir: options.PinDir}, log: options.Log, links: make(map[string]link.Link)}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if err := d.pins.prepare(); err != nil {
 		return nil, err
 	}
-	spec, err := loadLb()
-	if err != nil {
-		return nil, fmt.Errorf("reading the built-in program: %w", err)
-	}
-	size(spec, options)
-	adopted, err := pins.adopt(spec)
-	if err != nil {
-		return nil, err
-	}
-	defer closeMaps(adopted)
-	mark := rand.Uint64()
-	buckets := spec.Maps[lbMapFlows].MaxEntries
-	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets, mark)); err != nil {
-		return nil, fmt.Errorf("keying the flow hash: %w", err)
-	}
-
-	d := &DataPlane{pins: pins, promoted: adopted != nil, heldMark: mark}
-	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: adopted})
-	if err != nil {
-		return nil, fmt.Errorf("loading the program: %w", explainLoad(err))
-	}
-	if err := d.mapped.open(&d.objects.lbMaps); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	if d.outcomes, err = outcomeNames(spec.Types); err != nil {
+	if err := d.open(options); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+func (d *DataPlane) open(options Options) error {
+	spec, err := loadLb()
+	if err != nil {
+		return fmt.Errorf("reading the built-in program: %w", err)
+	}
+	size(spec, options)
+	old, err := openPinned(d.pins.maps())
+	if err != nil {
+		return err
+	}
+	mark := secretMark(options.Secret)
+	d.promoted = old != nil && old.fit(spec, mark)
+	replacements := make(map[string]*ebpf.Map)
+	if old != nil {
+		for name, t := range old.tables {
+			if d.promoted || name == lbMapFlows && sharesFlows(old, spec.Maps[name], mark) {
+				replacements[name] = t.Map
+			}
+		}
+	}
+	if err := d.load(spec, replacements, options); err != nil {
+		old.close()
+		return err
+	}
+	if d.promoted {
+		old.close()
+		return nil
+	}
+	return d.takeOver(old, mark)
+}
+
+// load loads the program with maps of its own, but for those that are there.
+func (d *DataPlane) load(spec *ebpf.CollectionSpec, replacements map[string]*ebpf.Map, options Options) error {
+	buckets := spec.Maps[lbMapFlows].MaxEntries
+	d.heldMark = rand.Uint64()
+	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets, d.heldMark)); err != nil {
+		return fmt.Errorf("keying the flow hash: %w", err)
+	}
+	err := spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: replacements})
+	if err != nil {
+		return fmt.Errorf("loading the program: %w", explainLoad(err))
+	}
+	if err := d.mapped.open(&d.objects.lbMaps); err != nil {
+		return err
+	}
+	d.outcomes, err = outcomeNames(spec.Types)
+	return err
+}
+
+// takeOver signs the new maps, and fills them with what those of an earlier build
+// hold, if there are any.
+func (d *DataPlane) takeOver(old *generation, mark uint64) error {
+	layout := lbLayout{Version: lbLayoutVersionLAYOUT_VERSION, Secret: mark}
+	if err := d.objects.Layouts.Put(uint32(0), layout); err != nil {
+		old.close()
+		return fmt.Errorf("noting the layout of the maps: %w", err)
+	}
+	if old == nil {
+		return nil
+	}
+	new, err := describe(d.maps())
+	if err != nil {
+		old.close()
+		return err
+	}
+	d.takeover = newTakeover(old, new)
+	if err := d.takeover.copy(); err != nil {
+		return fmt.Errorf("taking over the maps of an earlier build: %w", err)
+	}
+	d.log.Info("the maps of an earlier build are taken over", "layout", old.version, "to", new.version, "lost", cmp.Or(d.takeover.losses(), "nothing"))
+	return nil
+}
+
+// maps are all that outlive the process, by name.
+func (d *DataPlane) maps() map[string]*ebpf.Map {
+	all := make(map[string]*ebpf.Map)
+	fields := reflect.ValueOf(d.objects.lbMaps)
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Tag.Get("ebpf")
+		if m, is := fields.Field(i).Interface().(*ebpf.Map); is && m != nil && isTable(name) {
+			all[name] = m
+		}
+	}
+	return all
 }
 
 // size gives the maps their sizes.
@@ -124,17 +198,20 @@ func outcomeNames(types *btf.Spec) ([]string, error) {
 	if err := types.TypeByName("outcome", &enum); err != nil {
 		return nil, fmt.Errorf("reading the outcomes' names: %w", err)
 	}
-	names := make([]string, len(enum.Values))
-	for _, value := range enum.Values {
-		names[value.Value] = value.Name
-	}
-	return names, nil
+	return enumerators(enum), nil
 }
 
 // Close lets go of the kernel's objects; what is pinned goes on without us.
 // Tables read from d are void after it.
 func (d *DataPlane) Close() error {
-	return errors.Join(d.mapped.close(), d.objects.Close())
+	var failures []error
+	for _, held := range d.links {
+		failures = append(failures, held.Close())
+	}
+	if d.takeover != nil {
+		d.takeover.from.close()
+	}
+	return errors.Join(append(failures, d.mapped.close(), d.objects.Close())...)
 }
 
 func closeMaps(maps map[string]*ebpf.Map) {

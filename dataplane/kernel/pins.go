@@ -13,19 +13,47 @@ import (
 
 // pins is the folder on the BPF file system that keeps the data plane alive:
 //
-//	maps/NAME       the maps that the attached program uses
-//	maps_next/NAME  new maps on their way there, while Attach switches
+//	maps/NAME        the maps that the attached program uses
+//	maps_next/NAME   new maps on their way there, while Attach switches
 //	links/INTERFACE  the program's attachment to an interface
-type pins struct{ dir string }
+//	program          the program that is attached, for whoever wants to look at it
+type pins struct {
+	dir string
+	// between lets a test die between any two steps of Attach; nil else.
+	between func() error
+}
+
+// step is called before each step of Attach that changes what is pinned, attached
+// or carried over.
+func (p pins) step() error {
+	if p.between == nil {
+		return nil
+	}
+	return p.between()
+}
 
 func (p pins) maps() string     { return filepath.Join(p.dir, "maps") }
 func (p pins) nextMaps() string { return filepath.Join(p.dir, "maps_next") }
 func (p pins) links() string    { return filepath.Join(p.dir, "links") }
+func (p pins) program() string  { return filepath.Join(p.dir, "program") }
+
+// nextProgram is where a program is pinned before it takes the other's place.
+func (p pins) nextProgram() string { return filepath.Join(p.dir, "program_next") }
 
 // link is the pin for an interface. A BPF file system takes no dots in names,
 // and an interface's name takes no colons.
 func (p pins) link(name string) string {
 	return filepath.Join(p.links(), strings.ReplaceAll(name, ".", ":"))
+}
+
+// prepareFolders makes those that something is pinned in.
+func (p pins) prepareFolders() error {
+	for _, dir := range []string{p.links(), p.maps()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the folder for pins: %w", err)
+		}
+	}
+	return nil
 }
 
 // prepare makes the folder and finishes what a process that died in Attach left.
@@ -39,15 +67,7 @@ func (p pins) prepare() error {
 	if err := os.MkdirAll(p.links(), 0o700); err != nil {
 		return fmt.Errorf("making the folder for pins: %w", err)
 	}
-	if _, err := os.Stat(p.maps()); err == nil {
-		// The old maps are whole, and consistent with the attached program
-		// or older than it; the new ones may not be whole.
-		return removeAll(p.nextMaps())
-	}
-	if err := os.Rename(p.nextMaps(), p.maps()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("taking over the pinned maps: %w", err)
-	}
-	return nil
+	return p.resume()
 }
 
 func checkBPFFS(dir string) error {
@@ -61,47 +81,61 @@ func checkBPFFS(dir string) error {
 	return nil
 }
 
-// adopt opens the pinned maps. It returns nil where there are none, or where
-// they cannot serve: another layout, too small, or not all there. Larger ones
-// serve; the spec takes their size.
-func (p pins) adopt(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	adopted := make(map[string]*ebpf.Map)
-	for name, want := range spec.Maps {
-		if !isTable(name) {
-			continue
-		}
-		have, err := ebpf.LoadPinnedMap(filepath.Join(p.maps(), name), nil)
-		if errors.Is(err, os.ErrNotExist) {
-			closeMaps(adopted)
-			return nil, nil
-		}
-		if err != nil {
-			closeMaps(adopted)
-			return nil, fmt.Errorf("opening the pinned map %s: %w", name, err)
-		}
-		adopted[name] = have
-		want.MaxEntries = max(want.MaxEntries, have.MaxEntries())
-		if want.Compatible(have) != nil {
-			closeMaps(adopted)
-			return nil, nil
-		}
-	}
-	return adopted, nil
-}
-
 // isTable tells the maps that outlive a process from variables, which are each
 // program's own.
 func isTable(name string) bool { return name[0] != '.' }
 
 // pinNext pins new maps beside the old ones.
 func (p pins) pinNext(maps map[string]*ebpf.Map) error {
+	if err := removeAll(p.nextMaps()); err != nil { // of a try that failed
+		return err
+	}
 	if err := os.Mkdir(p.nextMaps(), 0o700); err != nil {
 		return fmt.Errorf("making a folder for new maps: %w", err)
 	}
+	if err := p.step(); err != nil {
+		return err
+	}
 	for name, m := range maps {
-		if err := m.Pin(filepath.Join(p.nextMaps(), name)); err != nil {
-			return fmt.Errorf("pinning the map %s: %w", name, err)
+		if err := pinMap(m, filepath.Join(p.nextMaps(), name)); err != nil {
+			return err
 		}
+	}
+	return p.step()
+}
+
+// pinMap pins a map whether or not it was pinned elsewhere before, which a clone
+// does not remember.
+func pinMap(m *ebpf.Map, path string) error {
+	clone, err := m.Clone()
+	if err != nil {
+		return fmt.Errorf("pinning the map at %s: %w", path, err)
+	}
+	defer clone.Close()
+	if err := clone.Pin(path); err != nil {
+		return fmt.Errorf("pinning the map at %s: %w", path, err)
+	}
+	return nil
+}
+
+// pinProgram makes a program the one that is pinned.
+func (p pins) pinProgram(program *ebpf.Program) error {
+	clone, err := program.Clone()
+	if err != nil {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	defer clone.Close()
+	if err := os.Remove(p.nextProgram()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	if err := clone.Pin(p.nextProgram()); err != nil {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	if err := p.step(); err != nil {
+		return err
+	}
+	if err := os.Rename(p.nextProgram(), p.program()); err != nil {
+		return fmt.Errorf("pinning the program: %w", err)
 	}
 	return nil
 }
@@ -109,6 +143,9 @@ func (p pins) pinNext(maps map[string]*ebpf.Map) error {
 // promote puts the new maps in the old ones' place.
 func (p pins) promote() error {
 	if err := removeAll(p.maps()); err != nil {
+		return err
+	}
+	if err := p.step(); err != nil {
 		return err
 	}
 	if err := os.Rename(p.nextMaps(), p.maps()); err != nil {

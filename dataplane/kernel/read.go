@@ -122,6 +122,9 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 		counters.Backends[index] = sum
 		counters.Outcomes[d.outcomes[lbOutcomeFORWARD]] += sum.Packets
 	}))
+	if d.takeover != nil {
+		failures = append(failures, d.takeover.addTo(&counters))
+	}
 	return counters, errors.Join(failures...)
 }
 
