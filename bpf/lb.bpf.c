@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The balancer: one XDP program that sends packets for VIPs to backends and leaves all others alone. */
 
+#include "capture.h"
 #include "count.h"
 #include "dissect.h"
 #include "encapsulate.h"
@@ -133,10 +134,17 @@ SEC("xdp")
 int pointsman_lb(struct xdp_md *ctx)
 {
 	struct packet pkt = {};
-	enum outcome outcome = balance(ctx, &pkt);
+	enum outcome outcome;
+	int result;
 
+	if (capture_wish.until)
+		show_arrival(ctx);
+	outcome = balance(ctx, &pkt);
 	count(outcome, &pkt);
-	return verdict(outcome, &pkt);
+	result = verdict(outcome, &pkt);
+	if (capture_wish.until)
+		show_departure(ctx, pkt.backend, outcome, result);
+	return result;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

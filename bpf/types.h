@@ -269,6 +269,36 @@ struct switch_words {
 	__u32 watch_drops;	/* somebody wants to know of each packet that is dropped */
 };
 
+/* Addresses that have the masked bits in common; a mask of zeroes has all of both families. */
+struct address_range {
+	struct address address;
+	struct address mask;
+};
+
+/* Which packets are captured: those to the VIP from the client. Zero is any. */
+struct capture_wish {
+	__u32 until;		/* a second of the monotonic clock; 0 while nobody captures */
+	__u32 ifindex;		/* of arrival */
+	__u32 snaplen;		/* bytes of a frame, at most */
+	__be16 vip_port;	/* a packet that shows no ports is wanted all the same */
+	__u8 vip_protocol;
+	__u8 reserved;
+	struct address_range vip;
+	struct address_range client;
+};
+
+/* What a capture is told of a packet, before the bytes of its frame: when it comes, and when it is gone. */
+struct captured {
+	__u64 ns;		/* of the monotonic clock */
+	__u64 number;		/* of the packet on its CPU */
+	__u32 ifindex;		/* where it came in; where it goes out, once it is redirected */
+	__u32 queue;		/* that it came in by */
+	__u32 length;		/* of the frame */
+	__u32 gone;		/* 1 once the program has run; then there are the next two */
+	enum outcome outcome;
+	__u32 verdict;
+};
+
 /* What differs between machines. Written once, before the program is loaded. */
 #define HASH_WORDS 10
 

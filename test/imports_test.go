@@ -15,7 +15,7 @@ const module = "github.com/pointsman/pointsman/"
 // parts are the packages of the control plane that have one concern each.
 var parts = []string{
 	"controlplane/config", "controlplane/discovery/consul", "controlplane/health",
-	"controlplane/nexthop", "controlplane/api", "controlplane/decap", "controlplane/statedir", "controlplane/systemd",
+	"controlplane/nexthop", "controlplane/api", "controlplane/capture", "controlplane/decap", "controlplane/statedir", "controlplane/systemd",
 	"controlplane/fragments",
 }
 

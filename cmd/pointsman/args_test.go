@@ -26,7 +26,7 @@ func leaves(commands []*cli.Command, path ...string) map[string]*cli.Command {
 }
 
 // fitting are values for flags that do not take every word.
-var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "ttl": "7s"}
+var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "ttl": "7s", "duration": "7s"}
 
 // spelled is a flag as a user writes it, with a value that fits.
 func spelled(name, flag string, takesValue bool) []string {
@@ -95,6 +95,12 @@ func TestWhatIsNotUnderstoodExitsWith2(t *testing.T) {
 		{"drain web 10.20.0.11 --timeout -1s", `no negative duration`},
 		{"status -o", `flag -o needs a value`},
 		{"services -o yaml", `-o takes table or json`},
+		{"capture", `say with -w where to write to`},
+		{"capture -w - --count -1", `nothing negative`},
+		{"capture -w - --snaplen 0", `--snaplen takes 1 to 65000`},
+		{"capture -w - --vip web", `"web" is no VIP: write 192.0.2.10`},
+		{"capture -w - --client 198.51.100.7:1", `"198.51.100.7:1" is no client`},
+		{"capture -w - --interface nowhere0", `there is no interface "nowhere0"`},
 		{"run --on-exit explode", `--on-exit takes keep or detach`},
 		{"run --log-format xml", `--log-format takes text or json`},
 		{"status --brief=maybe", `invalid boolean value`},

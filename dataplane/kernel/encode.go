@@ -28,6 +28,21 @@ func decodeAddress(encoded lbAddress) netip.Addr {
 	return netip.AddrFrom16(bytes).Unmap()
 }
 
+// encodeRange is an address and its mask, both as sixteen bytes; both are zero
+// for the prefix that holds all addresses of both families.
+func encodeRange(prefix netip.Prefix) (address, mask [4]uint32) {
+	if !prefix.IsValid() {
+		return address, mask
+	}
+	bits := prefix.Bits() + 128 - prefix.Addr().BitLen()
+	var ones [16]byte
+	for i := range bits {
+		ones[i/8] |= 0x80 >> (i % 8)
+	}
+	mask = encodeAddress(netip.AddrFrom16(ones)).Word
+	return encodeAddress(prefix.Masked().Addr()).Word, mask
+}
+
 func encodePort(port uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, port))
 }

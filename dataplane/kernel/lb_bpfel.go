@@ -18,6 +18,13 @@ type lbAddress struct {
 	Word [4]uint32
 }
 
+type lbAtWork struct {
+	_      structs.HostLayout
+	Packet lbCaptured
+	Lost   uint64
+	Wanted uint64
+}
+
 type lbBackend struct {
 	_             structs.HostLayout
 	NextHopMac    [6]uint8
@@ -39,6 +46,50 @@ type lbBackendCount struct {
 	Packets  uint64
 	Bytes    uint64
 	NewFlows uint64
+}
+
+type lbCaptureWish struct {
+	_           structs.HostLayout
+	Until       uint32
+	Ifindex     uint32
+	Snaplen     uint32
+	VipPort     uint16
+	VipProtocol uint8
+	Reserved    uint8
+	Vip         struct {
+		_       structs.HostLayout
+		Address struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
+		Mask struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
+	}
+	Client struct {
+		_       structs.HostLayout
+		Address struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
+		Mask struct {
+			_    structs.HostLayout
+			Word [4]uint32
+		}
+	}
+}
+
+type lbCaptured struct {
+	_       structs.HostLayout
+	Ns      uint64
+	Number  uint64
+	Ifindex uint32
+	Queue   uint32
+	Length  uint32
+	Gone    uint32
+	Outcome lbOutcome
+	Verdict uint32
 }
 
 type lbCondition struct {
@@ -262,6 +313,7 @@ type lbWideVipKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	lbMapAtWork           = "at_work"
 	lbMapBackendCounters  = "backend_counters"
 	lbMapBackends         = "backends"
 	lbMapConditions       = "conditions"
@@ -270,6 +322,7 @@ const (
 	lbMapFlowEvents       = "flow_events"
 	lbMapFlows            = "flows"
 	lbMapFragments        = "fragments"
+	lbMapFrames           = "frames"
 	lbMapHeldFragments    = "held_fragments"
 	lbMapLayouts          = "layouts"
 	lbMapOutcomes         = "outcomes"
@@ -282,6 +335,7 @@ const (
 	lbMapWidePrefixes     = "wide_prefixes"
 	lbMapWideVips         = "wide_vips"
 	lbProgPointsmanLb     = "pointsman_lb"
+	lbVarCaptureWish      = "capture_wish"
 	lbVarClockSkewSeconds = "clock_skew_seconds"
 	lbVarConfig           = "config"
 )
@@ -335,6 +389,7 @@ type lbProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbMapSpecs struct {
+	AtWork          *ebpf.MapSpec `ebpf:"at_work"`
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
@@ -343,6 +398,7 @@ type lbMapSpecs struct {
 	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
 	Flows           *ebpf.MapSpec `ebpf:"flows"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
+	Frames          *ebpf.MapSpec `ebpf:"frames"`
 	HeldFragments   *ebpf.MapSpec `ebpf:"held_fragments"`
 	Layouts         *ebpf.MapSpec `ebpf:"layouts"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
@@ -360,6 +416,7 @@ type lbMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbVariableSpecs struct {
+	CaptureWish      *ebpf.VariableSpec `ebpf:"capture_wish"`
 	ClockSkewSeconds *ebpf.VariableSpec `ebpf:"clock_skew_seconds"`
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 }
@@ -384,6 +441,7 @@ func (o *lbObjects) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbMaps struct {
+	AtWork          *ebpf.Map `ebpf:"at_work"`
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conditions      *ebpf.Map `ebpf:"conditions"`
@@ -392,6 +450,7 @@ type lbMaps struct {
 	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
 	Flows           *ebpf.Map `ebpf:"flows"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
+	Frames          *ebpf.Map `ebpf:"frames"`
 	HeldFragments   *ebpf.Map `ebpf:"held_fragments"`
 	Layouts         *ebpf.Map `ebpf:"layouts"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
@@ -407,6 +466,7 @@ type lbMaps struct {
 
 func (m *lbMaps) Close() error {
 	return _LbClose(
+		m.AtWork,
 		m.BackendCounters,
 		m.Backends,
 		m.Conditions,
@@ -415,6 +475,7 @@ func (m *lbMaps) Close() error {
 		m.FlowEvents,
 		m.Flows,
 		m.Fragments,
+		m.Frames,
 		m.HeldFragments,
 		m.Layouts,
 		m.Outcomes,
@@ -433,6 +494,7 @@ func (m *lbMaps) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbVariables struct {
+	CaptureWish      *ebpf.Variable `ebpf:"capture_wish"`
 	ClockSkewSeconds *ebpf.Variable `ebpf:"clock_skew_seconds"`
 	Config           *ebpf.Variable `ebpf:"config"`
 }

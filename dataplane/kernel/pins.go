@@ -81,9 +81,11 @@ func checkBPFFS(dir string) error {
 	return nil
 }
 
-// isTable tells the maps that outlive a process from variables, which are each
-// program's own.
-func isTable(name string) bool { return name[0] != '.' }
+// isTable tells the maps that outlive a process from those that are each
+// program's own: variables, and what a capture needs while it lasts.
+func isTable(name string) bool {
+	return name[0] != '.' && name != lbMapFrames && name != lbMapAtWork
+}
 
 // pinNext pins new maps beside the old ones.
 func (p pins) pinNext(maps map[string]*ebpf.Map) error {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Shows packets as they come and as they go to whoever captures. While nobody
+ * does, that is a word which is found to be zero, twice a packet.
+ */
+#pragma once
+
+#include "capture_match.h"
+#include "slots.h"
+
+/* What is captured, and until when. Written by a capturing process, again and again while it lives. */
+volatile struct capture_wish capture_wish SEC(".data.capture") = {};
+
+/* A ring a CPU, made by the capturing process. What does not fit is lost to the capture, and counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+} frames SEC(".maps");
+
+/*
+ * The packet that the program is at work on, on this CPU, if it is captured:
+ * what was told of it when it came. XDP programs do not interrupt each other.
+ */
+struct at_work {
+	struct captured packet;
+	__u64 lost;	/* records that found no room, ever */
+	__u64 wanted;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct at_work);
+	__uint(max_entries, 1);
+} at_work SEC(".maps");
+
+#define NS_PER_SECOND 1000000000ULL
+
+/* As many of its bytes as are wanted follow what is told of it. False where there was no room. */
+static __always_inline bool show(struct xdp_md *ctx, struct at_work *here, bool with_bytes)
+{
+	__u64 size = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+
+	here->packet.ns = bpf_ktime_get_ns();
+	here->packet.length = size;
+	if (size > capture_wish.snaplen)
+		size = capture_wish.snaplen;
+	if (!with_bytes)
+		size = 0;
+	if (!bpf_perf_event_output(ctx, &frames, size << 32 | BPF_F_CURRENT_CPU, &here->packet, sizeof(here->packet)))
+		return true;
+	here->lost++;
+	return false;
+}
+
+/* Not inlined, as the next: most packets go by. */
+static __noinline int show_arrival(struct xdp_md *ctx)
+{
+	__u32 only = 0;
+	struct at_work *here = bpf_map_lookup_elem(&at_work, &only);
+
+	if (!here)
+		return 0;
+	/* A capturing process that died leaves its wish behind. */
+	here->wanted = bpf_ktime_get_ns() / NS_PER_SECOND < capture_wish.until && is_wanted(ctx, &capture_wish);
+	if (!here->wanted)
+		return 0;
+	here->packet.number++;
+	here->packet.ifindex = ctx->ingress_ifindex;
+	here->packet.queue = ctx->rx_queue_index;
+	here->packet.gone = 0;
+	/* Half of a packet is of no use: without the first record there is no second. */
+	here->wanted = show(ctx, here, true);
+	return 0;
+}
+
+/* The bytes of a packet that the program does not send are as they were. */
+static __noinline int show_departure(struct xdp_md *ctx, __u32 index, enum outcome outcome, int verdict)
+{
+	__u32 only = 0;
+	struct at_work *here = bpf_map_lookup_elem(&at_work, &only);
+
+	if (!here || !here->wanted)
+		return 0;
+	here->wanted = 0;
+	here->packet.gone = 1;
+	here->packet.outcome = outcome;
+	here->packet.verdict = verdict;
+	if (verdict == XDP_REDIRECT) {
+		struct backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+		here->packet.ifindex = backend ? backend->ifindex : 0;
+	}
+	show(ctx, here, verdict == XDP_TX || verdict == XDP_REDIRECT);
+	return 0;
+}
