@@ -84,3 +84,30 @@ func untagged(frame []byte, vlan [2]uint16) []byte {
 	}
 	return append(append([]byte{}, frame[:12]...), frame[12+size:]...)
 }
+
+func TestPrivilegedTagsOfArrivalEndAtTheBalancer(t *testing.T) {
+	h := newHarness(t)
+	untaggedWay := vlans[0]
+	untaggedWay.name, untaggedWay.tags = "no VLAN", [2]uint16{}
+	leaving := append(vlans[:len(vlans):len(vlans)], untaggedWay)
+	for _, way := range ways {
+		for _, out := range leaving {
+			backend := backendTo(way.addr, way.forward, loopback)
+			backend.Hop.VLAN = out.tags
+			h.want(serviceOn("web", backend))
+			index, entry := onlyBackend(t, h)
+			for _, in := range vlans {
+				for _, f := range []flow{{protocol: dataplane.UDP, size: 1}, {protocol: dataplane.TCP, v6: true}} {
+					t.Run(fmt.Sprintf("%s to %s, %s to %s, IPv6 %v", in.name, out.name, way.forward, way.addr, f.v6), func(t *testing.T) {
+						got := h.send(withTags(f.frame(t), in.tags))
+						want := withMACs(t, f)
+						if way.forward.Tunnels() {
+							want = tunnelled(t, f, entry, entropyOf(untagged(got.frame, out.tags)))
+						}
+						expect(t, got, xdpTX, withTags(want, out.tags), fmt.Sprintf("backend %d", index))
+					})
+				}
+			}
+		}
+	}
+}

@@ -115,6 +115,21 @@ func TestPrivilegedARefusalLeavesEthernetPaddingOut(t *testing.T) {
 	expect(t, h.send(append(f.frame(t), make([]byte, 6)...)), xdpTX, refusal(t, f.frame(t), 1480), "REPLY_TOO_BIG")
 }
 
+func TestPrivilegedARefusalHasTheTagsOfWhatItRefuses(t *testing.T) {
+	h := newHarness(t)
+	backend := backendTo(backend4, dataplane.IPIP, loopback)
+	backend.Hop.VLAN = [2]uint16{4000, 4001}
+	h.want(serviceOn("web", backend))
+	for _, vlan := range vlans {
+		for _, f := range []flow{{protocol: dataplane.UDP, df: true, size: 1500}, {protocol: dataplane.TCP, v6: true, size: 1500}} {
+			t.Run(fmt.Sprintf("%s, IPv6 %v", vlan.name, f.v6), func(t *testing.T) {
+				got := h.send(withTags(f.frame(t), vlan.tags))
+				expect(t, got, xdpTX, withTags(refusal(t, f.frame(t), 1480), vlan.tags), withDF)
+			})
+		}
+	}
+}
+
 func TestPrivilegedWhoeverIsNotOneHostGetsNoRefusal(t *testing.T) {
 	h := newHarness(t)
 	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
