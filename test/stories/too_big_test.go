@@ -41,26 +41,32 @@ func tightRoads() []tightRoad {
 func TestPrivilegedClientsLearnHowLongPacketsToAVIPMayBe(t *testing.T) {
 	var services strings.Builder
 	var numbers []byte
-	// Two VIPs a road: what the client has learned of one path, it knows for long.
+	// Three VIPs a road: what the client has learned of one path, it knows for long.
 	for i, r := range tightRoads() {
-		n := byte(2*i + 1)
-		numbers = append(numbers, n, n+1)
+		n := byte(3*i + 1)
+		numbers = append(numbers, n, n+1, n+2)
 		fmt.Fprintf(&services, `
 service "road-%d" {
-  listen  = ["%s:7000/tcp", "%s:53/udp"]
+  listen  = ["%s:7000/tcp", "%s:53/udp", "%s:53/udp"]
   forward = %q
   slots   = 251
   backend "%s" {}
-}`, n, r.vip(n), r.vip(n+1), r.forward, r.backend)
+}`, n, r.vip(n), r.vip(n+1), r.vip(n+2), r.forward, r.backend)
 	}
 	s := open(t, narrow, numbers...)
 	s.begin(services.String())
 	for i, r := range tightRoads() {
 		t.Run("a connection that sends full segments, "+r.promise, func(t *testing.T) {
-			s.in(t).learnsByTCP(r.vip(numbers[2*i])+":7000", r)
+			s.in(t).learnsByTCP(r.vip(numbers[3*i])+":7000", r)
 		})
 		t.Run("datagrams that must not be fragmented, "+r.promise, func(t *testing.T) {
-			s.in(t).learnsByUDP(r.vip(numbers[2*i+1])+":53", r)
+			s.in(t).learnsByUDP(r.vip(numbers[3*i+1])+":53", r)
+		})
+		if r.clients == "6" {
+			continue // only the sender fragments there anyway
+		}
+		t.Run("datagrams that may be fragmented, "+r.promise, func(t *testing.T) {
+			s.in(t).learnsToFragment(r.vip(numbers[3*i+2])+":53", r)
 		})
 	}
 	if n := s.outcome("DROP_TOO_BIG"); n != 0 {
@@ -120,6 +126,43 @@ func (s *stage) learnsByUDP(vip string, r tightRoad) {
 func (s *stage) outcome(name string) uint64 {
 	s.t.Helper()
 	return s.status().Outcomes[name]
+}
+
+// learnsToFragment sends datagrams that may be fragmented on the way. Linux puts
+// DF into none of them, and learns from the refusal all the same.
+func (s *stage) learnsToFragment(vip string, r tightRoad) {
+	s.t.Helper()
+	conn, err := s.Lab.Client.Dial(s.t.Context(), "udp", vip)
+	s.must(err)
+	defer conn.Close()
+	s.control(conn, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	})
+	before := s.outcome("REPLY_TOO_BIG_NO_DF")
+	question := strings.Repeat("x", lab.ClientMTU-28)
+	_, err = conn.Write([]byte(question))
+	s.must(err)
+	s.await("the client was told", func() error {
+		if n := s.outcome("REPLY_TOO_BIG_NO_DF") - before; n != 1 {
+			return fmt.Errorf("%d packets without DF were refused", n)
+		}
+		return nil
+	})
+	s.await("the client has learned", func() error {
+		if mtu := s.pathMTU(conn, r); mtu != r.fits {
+			return fmt.Errorf("it takes packets of %d bytes to fit, want %d", mtu, r.fits)
+		}
+		return nil
+	})
+	s.must(conn.SetDeadline(time.Now().Add(patience)))
+	_, err = conn.Write([]byte(question))
+	s.must(err)
+	answer := make([]byte, 65536)
+	n, err := conn.Read(answer)
+	s.must(err)
+	if want := r.name + " " + question; string(answer[:n]) != want {
+		s.t.Errorf("%d bytes came back, want %d from %s", n, len(want), r.name)
+	}
 }
 
 func (s *stage) neverFragment(conn net.Conn, r tightRoad) {
