@@ -12,25 +12,42 @@ struct {
 	__uint(max_entries, 4096);
 } decap_vips SEC(".maps");
 
+/* The VIPs that are prefixes. Asked only where decap_vips has nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct decap_prefix);
+	__type(value, __u8);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} decap_vip_prefixes SEC(".maps");
+
 /* Written by `pointsman decap`. A missing entry drops what is for a VIP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__type(key, struct decap_source);
+	__type(key, struct decap_prefix);
 	__type(value, __u8);
 	__uint(max_entries, 1024);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } decap_sources SEC(".maps");
 
+#define DECAP_PREFIX_BITS (8 * (sizeof(struct decap_prefix) - offsetof(struct decap_prefix, v6)))
+
 static __always_inline enum decap_outcome find_vip(const struct tunnel *tunnel)
 {
-	if (!bpf_map_lookup_elem(&decap_vips, &tunnel->vip))
-		return PASS_NOT_OUR_VIP;
-	return DECAPSULATE;
+	struct decap_prefix whole = {
+		.prefix_length = DECAP_PREFIX_BITS,
+		.v6 = tunnel->vip.v6,
+		.address = tunnel->vip.address,
+	};
+
+	if (bpf_map_lookup_elem(&decap_vips, &tunnel->vip) || bpf_map_lookup_elem(&decap_vip_prefixes, &whole))
+		return DECAPSULATE;
+	return PASS_NOT_OUR_VIP;
 }
 
 static __always_inline enum decap_outcome check_source(struct tunnel *tunnel)
 {
-	tunnel->source.prefix_length = 8 * (sizeof(tunnel->source) - offsetof(struct decap_source, v6));
+	tunnel->source.prefix_length = DECAP_PREFIX_BITS;
 	if (!bpf_map_lookup_elem(&decap_sources, &tunnel->source))
 		return DROP_SOURCE_NOT_ALLOWED;
 	return DECAPSULATE;

@@ -23,7 +23,7 @@ struct cursor {
 };
 
 struct tunnel {
-	struct decap_source source;	/* outer source */
+	struct decap_prefix source;	/* outer source */
 	struct decap_vip vip;		/* inner destination */
 	void *inner;			/* the inner header, until the packet moves */
 	__u32 outer_size;		/* of the outer headers */

@@ -38,8 +38,8 @@ struct decap_vip {
 	__u32 v6;		/* 1 for IPv6, so that ::ffff:a.b.c.d on the wire is nobody's */
 };
 
-/* A prefix of balancers' addresses; the trie counts bits from v6 on. */
-struct decap_source {
+/* A prefix of addresses, of balancers or of VIPs; the tries count bits from v6 on. */
+struct decap_prefix {
 	__u32 prefix_length;	/* 32 bits of v6, then the address's */
 	__u32 v6;		/* in front, so that ::/0 does not speak for IPv4 */
 	struct address address;

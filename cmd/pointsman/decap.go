@@ -20,7 +20,7 @@ func decapCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "decap",
 		Usage: "on a backend: attach the decapsulating program, put the VIPs on lo, set what direct return needs",
-		UsageText: `pointsman decap --vip ADDRESS... --from PREFIX... [FLAGS]
+		UsageText: `pointsman decap --vip ADDRESS|PREFIX... --from PREFIX... [FLAGS]
 pointsman decap --off [--interface NAME]
 pointsman decap --counters [--interface NAME]
 
@@ -33,10 +33,11 @@ exactly what it did, by the record in the state file.
 Examples:
   pointsman decap --vip 192.0.2.10 --vip 2001:db8:10::10 --from 10.0.0.0/29 --from fd00::/64
   pointsman decap --vip 192.0.2.53 --no-program      # a service with forward = "l2"
+  pointsman decap --vip 192.0.2.64/26 --from 10.0.0.1   # a VIP of all addresses of a prefix
   pointsman decap --counters -o json
   pointsman decap --off`,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "vip", Usage: "answer for the VIP with this `ADDRESS` (repeatable)"},
+			&cli.StringSliceFlag{Name: "vip", Usage: "answer for the VIP with this `ADDRESS`, or for all addresses of this prefix (repeatable)"},
 			&cli.StringSliceFlag{Name: "from", Usage: "decapsulate only what balancers in this `PREFIX` or with this address send (repeatable)"},
 			&cli.StringFlag{Name: "interface", Usage: "the interface `NAME` that the balancer's packets arrive on (default: that of the default route; with --off: all)"},
 			&cli.StringFlag{Name: "mode", Value: string(kernel.DecapAuto), Usage: "attach as `MODE`: xdp, generic, tc, or the first of these that works: auto"},
@@ -97,11 +98,18 @@ func decapOptions(c *cli.Context) (decap.Options, error) {
 
 func parseVIPs(c *cli.Context, o *decap.Options) error {
 	for _, text := range c.StringSlice("vip") {
-		vip, err := netip.ParseAddr(text)
-		if err != nil {
-			return fmt.Errorf("--vip takes an address without port or prefix length, not %q", text)
+		if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+			o.VIPs = append(o.VIPs, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
 		}
-		o.VIPs = append(o.VIPs, vip)
+		prefix, err := netip.ParsePrefix(text)
+		switch {
+		case err != nil || prefix.Addr().Is4In6():
+			return fmt.Errorf("--vip takes an address or a prefix, without a port, not %q", text)
+		case prefix != prefix.Masked():
+			return fmt.Errorf("--vip %s has bits set beyond its length: did you mean %s?", text, prefix.Masked())
+		}
+		o.VIPs = append(o.VIPs, prefix)
 	}
 	return nil
 }

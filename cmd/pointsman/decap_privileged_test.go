@@ -55,6 +55,29 @@ func TestPrivilegedDecapServesAndLeavesNoTrace(t *testing.T) {
 	}
 }
 
+// Any address of a prefix is this host's, and of no other.
+func TestPrivilegedDecapAnswersForAllAddressesOfAPrefix(t *testing.T) {
+	for _, mode := range []string{"auto", "tc"} {
+		t.Run(mode, func(t *testing.T) {
+			road := newTunnelRoad(t)
+			before := road.snapshot(t)
+			flags := []string{"--mode", mode, "--vip", "192.0.2.0/28", "--vip", "2001:db8:10::/64", "--from", "10.0.0.1", "--from", "fd00::/64"}
+			road.run(t, flags...)
+			road.serve(t, netip.IPv6Unspecified())
+			for _, vip := range []netip.Addr{roadVIP4, roadVIP6} {
+				if err := road.ask("tcp", vip); err != nil {
+					t.Errorf("%s: %v", vip, err)
+				}
+			}
+			if again := road.run(t, flags...); strings.Contains(again, "made") {
+				t.Errorf("once more made:\n%s", again)
+			}
+			road.run(t, "--off")
+			road.isAsBefore(t, before)
+		})
+	}
+}
+
 // The same host, prepared twice and with other options in between.
 func TestPrivilegedDecapIsRepeatable(t *testing.T) {
 	road := newTunnelRoad(t)

@@ -269,6 +269,16 @@ func (r *tunnelRoad) snapshot(t *testing.T) string {
 			lines = append(lines, fmt.Sprintf("address %s scope %d flags %x on %s", address.IPNet, address.Scope, flags, link.Attrs().Name))
 		}
 	}
+	local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range routes {
+		if route.LinkIndex == 1 { // lo; on others addresses bring theirs, some late
+			lines = append(lines, fmt.Sprintf("local %s", route.Dst))
+		}
+	}
 	slices.Sort(lines)
 	return strings.Join(append(lines, sysctls(t)...), "\n")
 }

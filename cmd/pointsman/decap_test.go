@@ -21,8 +21,9 @@ func TestDecapRefusesWhatCannotBeMeant(t *testing.T) {
 	}{
 		{"nothing to do", "", "give at least one --vip, or --off"},
 		{"tunnel packets from anybody", "--vip 192.0.2.10", "give the balancers' addresses with --from, or --no-program"},
-		{"a VIP with a port", "--vip 192.0.2.10:80 --from 10.0.0.1", `--vip takes an address without port or prefix length, not "192.0.2.10:80"`},
-		{"a VIP with a prefix length", "--vip 192.0.2.10/32 --from 10.0.0.1", `not "192.0.2.10/32"`},
+		{"a VIP with a port", "--vip 192.0.2.10:80 --from 10.0.0.1", `--vip takes an address or a prefix, without a port, not "192.0.2.10:80"`},
+		{"a VIP of one link", "--vip fe80::1%eth0 --from 10.0.0.1", `not "fe80::1%eth0"`},
+		{"a prefix with bits beyond its length", "--vip 192.0.2.10/24 --from 10.0.0.1", "did you mean 192.0.2.0/24?"},
 		{"balancers by name", "--vip 192.0.2.10 --from balancer-1", `--from takes an address or a prefix, not "balancer-1"`},
 		{"a mode that does not exist", "--vip 192.0.2.10 --from 10.0.0.1 --mode native", "--mode takes auto, xdp, generic or tc"},
 		{"on and off at once", "--off --vip 192.0.2.10", "take neither --vip nor --from nor --no-program"},

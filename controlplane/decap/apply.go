@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -63,7 +64,9 @@ func on(ctx context.Context, o Options, h host, program Program) (Report, error)
 	}
 	o.VIPs = slices.Clone(o.VIPs)
 	for i, vip := range o.VIPs {
-		o.VIPs[i] = vip.Unmap()
+		if addr := vip.Addr(); addr.Is4In6() && vip.IsSingleIP() {
+			o.VIPs[i] = netip.PrefixFrom(addr.Unmap(), 32)
+		}
 	}
 	file, err := openStateFile(o.StateFile)
 	if err != nil {

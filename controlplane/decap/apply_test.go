@@ -24,7 +24,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{fakeHost: newFakeHost(), o: options()}
-	s.o.VIPs = vips("192.0.2.10", "2001:db8::10")
+	s.o.VIPs = vips("192.0.2.10", "2001:db8::10", "192.0.2.64/26")
 	s.o.StateFile = filepath.Join(t.TempDir(), "state", "decap.json")
 	s.facts.Sysctls["net/ipv4/conf/eth0/rp_filter"] = "1"
 	s.facts.RoutesBy = []string{"eth0", "eth1"}
@@ -70,10 +70,10 @@ func actions(report Report) string {
 
 func TestOffUndoesInReverse(t *testing.T) {
 	s := newStage(t)
-	if got := actions(s.on(t)); got != "made eth0/arp_ignore 0→1, made eth0/arp_announce 0→2, made eth0/rp_filter 1→2, made 192.0.2.10 on lo, made 2001:db8::10 on lo, made program on eth0" {
+	if got := actions(s.on(t)); got != "made eth0/arp_ignore 0→1, made eth0/arp_announce 0→2, made eth0/rp_filter 1→2, made 192.0.2.10 on lo, made 2001:db8::10 on lo, made 192.0.2.64/26 to lo, made program on eth0" {
 		t.Error(got)
 	}
-	if got := actions(s.off(t)); got != "undone program on eth0, undone 192.0.2.10 on lo, undone 2001:db8::10 on lo, undone eth0/arp_ignore 0→1, undone eth0/arp_announce 0→2, undone eth0/rp_filter 1→2" {
+	if got := actions(s.off(t)); got != "undone program on eth0, undone 192.0.2.64/26 to lo, undone 192.0.2.10 on lo, undone 2001:db8::10 on lo, undone eth0/arp_ignore 0→1, undone eth0/arp_announce 0→2, undone eth0/rp_filter 1→2" {
 		t.Error(got)
 	}
 	s.isAsBefore(t, s.before)
@@ -103,7 +103,7 @@ func TestOnWithOtherOptionsUndoesWhatIsNotWantedAnyMore(t *testing.T) {
 	s := newStage(t)
 	s.on(t)
 	s.o.VIPs, s.o.NoProgram = vips("192.0.2.11"), true
-	if got := actions(s.on(t)); got != "kept eth0/arp_ignore 0→1, kept eth0/arp_announce 0→2, kept eth0/rp_filter 1→2, made 192.0.2.11 on lo, undone program on eth0, undone 192.0.2.10 on lo, undone 2001:db8::10 on lo" {
+	if got := actions(s.on(t)); got != "kept eth0/arp_ignore 0→1, kept eth0/arp_announce 0→2, kept eth0/rp_filter 1→2, made 192.0.2.11 on lo, undone program on eth0, undone 192.0.2.64/26 to lo, undone 192.0.2.10 on lo, undone 2001:db8::10 on lo" {
 		t.Error(got)
 	}
 	s.off(t)
@@ -152,7 +152,7 @@ func TestSysctlThatSomebodyChangedIsSetAgainByOn(t *testing.T) {
 	s.on(t)
 	s.facts.Sysctls["net/ipv4/conf/eth0/rp_filter"] = "1"
 	delete(s.facts.Addresses, netip.MustParseAddr("192.0.2.10"))
-	if got := actions(s.on(t)); got != "kept eth0/arp_ignore 0→1, kept eth0/arp_announce 0→2, made eth0/rp_filter 1→2, made 192.0.2.10 on lo, kept 2001:db8::10 on lo, kept program on eth0" {
+	if got := actions(s.on(t)); got != "kept eth0/arp_ignore 0→1, kept eth0/arp_announce 0→2, made eth0/rp_filter 1→2, made 192.0.2.10 on lo, kept 2001:db8::10 on lo, kept 192.0.2.64/26 to lo, kept program on eth0" {
 		t.Error(got)
 	}
 }

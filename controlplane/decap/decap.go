@@ -18,7 +18,8 @@ type Options struct {
 	// Interface is where the balancer's packets arrive; "" is the interface of
 	// the default route. Off takes "" for all interfaces.
 	Interface string
-	VIPs      []netip.Addr
+	// VIPs are addresses, as prefixes of their whole length, or prefixes.
+	VIPs []netip.Prefix
 	// From are the prefixes of balancers that may send tunnel packets.
 	From []netip.Prefix
 	// NoProgram sets up VIPs and sysctls only: for services that forward by l2,

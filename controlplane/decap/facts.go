@@ -14,6 +14,8 @@ type Facts struct {
 	Interfaces []string
 	// Addresses are the interfaces that hold an address.
 	Addresses map[netip.Addr][]string
+	// Local are the prefixes that are this host's by a route to lo.
+	Local map[netip.Prefix]bool
 	// RoutesBy are the interfaces by which IPv4 routes leave.
 	RoutesBy []string
 	// Sysctls are values by path below /proc/sys. One that the host does not
@@ -29,15 +31,16 @@ type Kind string
 const (
 	Sysctl  Kind = "sysctl"
 	Address Kind = "address"
+	Route   Kind = "route"
 	Tunnel  Kind = "program"
 )
 
-var kindOrder = []Kind{Sysctl, Address, Tunnel}
+var kindOrder = []Kind{Sysctl, Address, Route, Tunnel}
 
 // Change is one thing that differs from how the host was.
 type Change struct {
 	Kind   Kind   `json:"kind"`
-	Name   string `json:"name"`             // a path below /proc/sys, an address on lo, or an interface
+	Name   string `json:"name"`             // a path below /proc/sys, an address on lo, a prefix that is routed there, or an interface
 	Before string `json:"before,omitempty"` // of a sysctl
 	After  string `json:"after,omitempty"`  // of a sysctl; the folder of a program's pins
 	Why    string `json:"why,omitempty"`
@@ -53,6 +56,9 @@ func (f Facts) inEffect(c Change) bool {
 		return f.Sysctls[c.Name] == c.After
 	case Address:
 		return f.onLoopback(c.Name)
+	case Route:
+		prefix, err := netip.ParsePrefix(c.Name)
+		return err == nil && f.Local[prefix]
 	}
 	return false
 }
@@ -64,7 +70,7 @@ func (f Facts) onLoopback(address string) bool {
 
 // without is the host as it would be if the changes had not been made.
 func (f Facts) without(changes []Change) Facts {
-	f.Sysctls, f.Addresses = maps.Clone(f.Sysctls), maps.Clone(f.Addresses)
+	f.Sysctls, f.Addresses, f.Local = maps.Clone(f.Sysctls), maps.Clone(f.Addresses), maps.Clone(f.Local)
 	for _, c := range changes {
 		if !f.inEffect(c) {
 			continue
@@ -77,6 +83,8 @@ func (f Facts) without(changes []Change) Facts {
 			f.Addresses[addr] = slices.DeleteFunc(slices.Clone(f.Addresses[addr]), func(iface string) bool {
 				return iface == loopback
 			})
+		case Route:
+			delete(f.Local, netip.MustParsePrefix(c.Name))
 		}
 	}
 	return f

@@ -35,7 +35,7 @@ func (h *fakeHost) look(sysctls []string) (Facts, error) {
 			facts.Sysctls[path] = value
 		}
 	}
-	facts.Addresses = maps.Clone(h.facts.Addresses)
+	facts.Addresses, facts.Local = maps.Clone(h.facts.Addresses), maps.Clone(h.facts.Local)
 	return facts, nil
 }
 
@@ -58,6 +58,10 @@ func (h *fakeHost) change(c Change) error {
 			h.facts.Sysctls[c.Name] = c.After
 			return
 		}
+		if c.Kind == Route {
+			h.facts.Local[netip.MustParsePrefix(c.Name)] = true
+			return
+		}
 		addr := netip.MustParseAddr(c.Name)
 		h.facts.Addresses[addr] = append(slices.Clone(h.facts.Addresses[addr]), loopback)
 	})
@@ -67,6 +71,10 @@ func (h *fakeHost) undo(c Change) error {
 	return h.effect(func() {
 		if c.Kind == Sysctl {
 			h.facts.Sysctls[c.Name] = c.Before
+			return
+		}
+		if c.Kind == Route {
+			delete(h.facts.Local, netip.MustParsePrefix(c.Name))
 			return
 		}
 		addr := netip.MustParseAddr(c.Name)
@@ -100,6 +108,9 @@ func (h *fakeHost) isAsBefore(t *testing.T, before Facts) {
 	}
 	if !maps.EqualFunc(h.facts.Addresses, before.Addresses, slices.Equal) {
 		t.Errorf("addresses are %v, were %v", h.facts.Addresses, before.Addresses)
+	}
+	if !maps.Equal(h.facts.Local, before.Local) {
+		t.Errorf("local prefixes are %v, were %v", h.facts.Local, before.Local)
 	}
 	if len(h.programs) > 0 {
 		t.Errorf("programs are still attached: %v", h.programs)

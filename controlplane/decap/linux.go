@@ -42,6 +42,9 @@ func (linux) look(sysctls []string) (Facts, error) {
 	if err := lookAtAddresses(&facts, names); err != nil {
 		return Facts{}, err
 	}
+	if err := lookAtLocal(&facts, names); err != nil {
+		return Facts{}, err
+	}
 	return facts, lookAtRoutes(&facts, names)
 }
 
@@ -73,6 +76,25 @@ func lookAtAddresses(facts *Facts, names map[int]string) error {
 			addr = addr.Unmap()
 			facts.Addresses[addr] = append(facts.Addresses[addr], names[address.LinkIndex])
 		}
+	}
+	return nil
+}
+
+// lookAtLocal finds the prefixes that a route makes this host's.
+func lookAtLocal(facts *Facts, names map[int]string) error {
+	local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+	if err != nil {
+		return fmt.Errorf("listing local routes: %w", err)
+	}
+	facts.Local = make(map[netip.Prefix]bool)
+	for _, route := range routes {
+		if route.Dst == nil || names[route.LinkIndex] != loopback {
+			continue
+		}
+		addr, _ := netip.AddrFromSlice(route.Dst.IP)
+		ones, _ := route.Dst.Mask.Size()
+		facts.Local[netip.PrefixFrom(addr.Unmap(), ones)] = true
 	}
 	return nil
 }
@@ -137,8 +159,18 @@ func leadsEverywhere(route netlink.Route) bool {
 }
 
 func (linux) change(c Change) error {
-	if c.Kind == Sysctl {
+	switch c.Kind {
+	case Sysctl:
 		return writeSysctl(c.Name, c.After)
+	case Route:
+		route, err := routeToLoopback(c.Name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("routing %s to lo: %w", c.Name, err)
+		}
+		return nil
 	}
 	lo, address, err := addressOnLoopback(c.Name)
 	if err != nil {
@@ -151,8 +183,18 @@ func (linux) change(c Change) error {
 }
 
 func (linux) undo(c Change) error {
-	if c.Kind == Sysctl {
+	switch c.Kind {
+	case Sysctl:
 		return writeSysctl(c.Name, c.Before)
+	case Route:
+		route, err := routeToLoopback(c.Name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("removing the route of %s to lo: %w", c.Name, err)
+		}
+		return nil
 	}
 	lo, address, err := addressOnLoopback(c.Name)
 	if err != nil {
@@ -162,6 +204,26 @@ func (linux) undo(c Change) error {
 		return fmt.Errorf("removing %s from lo: %w", c.Name, err)
 	}
 	return nil
+}
+
+// routeToLoopback is what `ip route add local PREFIX dev lo` makes.
+func routeToLoopback(text string) (*netlink.Route, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, err
+	}
+	lo, err := netlink.LinkByName(loopback)
+	if err != nil {
+		return nil, fmt.Errorf("looking up lo: %w", err)
+	}
+	return &netlink.Route{
+		LinkIndex: lo.Attrs().Index,
+		Dst:       &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())},
+		Table:     unix.RT_TABLE_LOCAL,
+		Type:      unix.RTN_LOCAL,
+		Scope:     unix.RT_SCOPE_HOST,
+		Protocol:  unix.RTPROT_STATIC,
+	}, nil
 }
 
 func writeSysctl(path, value string) error {

@@ -14,12 +14,13 @@ func Plan(f Facts, o Options) (changes []Change, warnings []string, err error) {
 	if err := errors.Join(checkOptions(o), checkHost(f, o)); err != nil {
 		return nil, nil, err
 	}
-	if slices.ContainsFunc(o.VIPs, netip.Addr.Is4) {
+	if slices.ContainsFunc(o.VIPs, func(vip netip.Prefix) bool { return vip.Addr().Is4() }) {
 		changes = append(changes, planARP(f, o.Interface)...)
 		changes = append(changes, planReversePath(f, o.Interface)...)
 	}
 	addresses, warnings := planAddresses(f, o.VIPs)
 	changes = append(changes, addresses...)
+	changes = append(changes, planRoutes(f, o.VIPs)...)
 	if !o.NoProgram {
 		changes = append(changes, Change{Kind: Tunnel, Name: o.Interface, After: o.PinDir, Why: "takes the balancer's packets out of their tunnel"})
 	}
@@ -35,8 +36,9 @@ func checkOptions(o Options) error {
 		mistakes = append(mistakes, errors.New("no address of a balancer is given: without one anybody could send packets past the network's filters"))
 	}
 	for _, vip := range o.VIPs {
-		if !vip.IsValid() || vip.IsUnspecified() || vip.IsLoopback() || vip.IsMulticast() || vip.IsLinkLocalUnicast() || vip.Is4In6() || vip.Zone() != "" {
-			mistakes = append(mistakes, fmt.Errorf("%s cannot be a VIP: only global unicast addresses can", vip))
+		addr := vip.Addr()
+		if !vip.IsValid() || addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || addr.Is4In6() {
+			mistakes = append(mistakes, fmt.Errorf("%s cannot be a VIP: only global unicast addresses can", written(vip)))
 		}
 	}
 	return errors.Join(mistakes...)
@@ -53,7 +55,7 @@ func checkHost(f Facts, o Options) error {
 	if !f.LoopbackUp {
 		mistakes = append(mistakes, errors.New("lo is down: `ip link set lo up` first"))
 	}
-	if !slices.ContainsFunc(o.VIPs, netip.Addr.Is6) {
+	if !slices.ContainsFunc(o.VIPs, func(vip netip.Prefix) bool { return vip.Addr().Is6() }) {
 		return errors.Join(mistakes...)
 	}
 	for _, iface := range []string{o.Interface, loopback} {
@@ -98,8 +100,12 @@ func (f Facts) set(iface, name, value, why string) Change {
 
 // planAddresses leaves alone a VIP that the host has already, on whatever
 // interface: it is somebody else's, and stays when we go.
-func planAddresses(f Facts, vips []netip.Addr) (changes []Change, warnings []string) {
-	for _, vip := range slices.CompactFunc(slices.SortedFunc(slices.Values(vips), netip.Addr.Compare), sameAddress) {
+func planAddresses(f Facts, vips []netip.Prefix) (changes []Change, warnings []string) {
+	for _, prefix := range distinct(vips) {
+		if !prefix.IsSingleIP() {
+			continue
+		}
+		vip := prefix.Addr()
 		held := f.Addresses[vip]
 		if slices.Contains(held, loopback) {
 			continue
@@ -113,4 +119,27 @@ func planAddresses(f Facts, vips []netip.Addr) (changes []Change, warnings []str
 	return changes, warnings
 }
 
-func sameAddress(a, b netip.Addr) bool { return a == b }
+// planRoutes makes all addresses of a prefix this host's, by a route: no address
+// could do that for IPv6, and for IPv4 it comes to the same. Nothing chooses an
+// address that no interface has as a source by itself.
+func planRoutes(f Facts, vips []netip.Prefix) (changes []Change) {
+	for _, prefix := range distinct(vips) {
+		if !prefix.IsSingleIP() && !f.Local[prefix] {
+			changes = append(changes, Change{Kind: Route, Name: prefix.String(), Why: "this host answers for all of the VIP's addresses"})
+		}
+	}
+	return changes
+}
+
+// distinct are the VIPs in order, each once.
+func distinct(vips []netip.Prefix) []netip.Prefix {
+	return slices.Compact(slices.SortedFunc(slices.Values(vips), netip.Prefix.Compare))
+}
+
+// written is a VIP as the command line has it.
+func written(vip netip.Prefix) string {
+	if vip.IsSingleIP() {
+		return vip.Addr().String()
+	}
+	return vip.String()
+}

@@ -7,12 +7,17 @@ import (
 	"testing"
 )
 
-func vips(texts ...string) []netip.Addr {
-	var addrs []netip.Addr
+func vips(texts ...string) []netip.Prefix {
+	var all []netip.Prefix
 	for _, text := range texts {
-		addrs = append(addrs, netip.MustParseAddr(text))
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, prefix)
+			continue
+		}
+		addr := netip.MustParseAddr(text)
+		all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
 	}
-	return addrs
+	return all
 }
 
 // plainHost is a backend as Debian sets it up: one interface, all sysctls at
@@ -26,6 +31,7 @@ func plainHost() Facts {
 			netip.MustParseAddr("127.0.0.1"): {"lo"},
 			netip.MustParseAddr("10.0.0.2"):  {"eth0"},
 		},
+		Local:    map[netip.Prefix]bool{netip.MustParsePrefix("127.0.0.0/8"): true},
 		RoutesBy: []string{"eth0"},
 		Sysctls:  make(map[string]string),
 	}
@@ -54,6 +60,8 @@ func summary(c Change) string {
 		return name + " " + c.Before + "→" + c.After
 	case Address:
 		return name + " on lo"
+	case Route:
+		return name + " to lo"
 	}
 	return "program on " + name
 }
@@ -98,6 +106,13 @@ func TestPlan(t *testing.T) {
 			"eth0/arp_ignore 0→1, eth0/arp_announce 0→2, program on eth0", ""},
 		{"a VIP on another interface is left there, with a warning", func(f *Facts, _ *Options) { f.Addresses[netip.MustParseAddr("192.0.2.10")] = []string{"eth1"} },
 			"eth0/arp_ignore 0→1, eth0/arp_announce 0→2, program on eth0", "192.0.2.10 is an address of eth1 already"},
+		{"a prefix is routed to lo, after the addresses", func(_ *Facts, o *Options) {
+			o.VIPs = vips("2001:db8::/64", "192.0.2.64/26", "192.0.2.10", "192.0.2.64/26")
+		}, "eth0/arp_ignore 0→1, eth0/arp_announce 0→2, 192.0.2.10 on lo, 192.0.2.64/26 to lo, 2001:db8::/64 to lo, program on eth0", ""},
+		{"a prefix that is routed to lo already is left alone", func(f *Facts, o *Options) {
+			o.VIPs = vips("2001:db8::/64")
+			f.Local[o.VIPs[0]] = true
+		}, "program on eth0", ""},
 		{"a backend for l2 needs no program and no balancer's address", func(_ *Facts, o *Options) { o.NoProgram, o.From = true, nil },
 			"eth0/arp_ignore 0→1, eth0/arp_announce 0→2, 192.0.2.10 on lo", ""},
 	}
@@ -131,8 +146,8 @@ func TestPlanRefuses(t *testing.T) {
 	}{
 		{"to do nothing", func(_ *Facts, o *Options) { o.VIPs = nil }, []string{"no VIP is given"}},
 		{"tunnel packets from anybody", func(_ *Facts, o *Options) { o.From = nil }, []string{"no address of a balancer"}},
-		{"addresses that cannot be VIPs", func(_ *Facts, o *Options) { o.VIPs = vips("127.0.0.1", "ff02::1", "0.0.0.0", "fe80::1%eth0") },
-			[]string{"127.0.0.1 cannot", "ff02::1 cannot", "0.0.0.0 cannot", "fe80::1%eth0 cannot"}},
+		{"addresses that cannot be VIPs", func(_ *Facts, o *Options) { o.VIPs = vips("127.0.0.1", "ff02::1", "0.0.0.0", "fe80::1", "224.0.0.0/4") },
+			[]string{"127.0.0.1 cannot", "ff02::1 cannot", "0.0.0.0 cannot", "fe80::1 cannot", "224.0.0.0/4 cannot"}},
 		{"an interface that is not there", func(_ *Facts, o *Options) { o.Interface = "eth9" }, []string{"no interface eth9; there are [lo eth0 eth1]"}},
 		{"lo", func(_ *Facts, o *Options) { o.Interface = "lo" }, []string{"do not arrive on lo"}},
 		{"a host whose lo is down", func(f *Facts, _ *Options) { f.LoopbackUp = false }, []string{"lo is down: `ip link set lo up` first"}},

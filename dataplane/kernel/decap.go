@@ -30,7 +30,7 @@ const (
 type DecapOptions struct {
 	Interface string
 	Mode      DecapMode // "" is DecapAuto
-	VIPs      []netip.Addr
+	VIPs      []netip.Prefix
 	From      []netip.Prefix
 	PinDir    string // on a BPF filesystem; what is pinned goes under decap/<interface>
 }
@@ -88,8 +88,9 @@ func openDecapIn(dir string, ifindex int, o DecapOptions) (DecapAttachment, erro
 	}
 	defer objs.Close()
 
-	vips, sources := decapVIPKeys(o.VIPs), decapSourceKeys(o.From)
-	if err := putDecapKeys(objs.DecapVips, vips); err != nil {
+	vips, wide := decapVIPKeys(o.VIPs)
+	sources := decapPrefixKeys(o.From)
+	if err := errors.Join(putDecapKeys(objs.DecapVips, vips), putDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
 		return DecapAttachment{}, fmt.Errorf("writing the VIPs of %s: %w", o.Interface, err)
 	}
 	if err := putDecapKeys(objs.DecapSources, sources); err != nil {
@@ -99,7 +100,7 @@ func openDecapIn(dir string, ifindex int, o DecapOptions) (DecapAttachment, erro
 	if err != nil {
 		return DecapAttachment{}, fmt.Errorf("attaching to %s: %w", o.Interface, err)
 	}
-	if err := keepDecapKeys(objs.DecapVips, vips); err != nil {
+	if err := errors.Join(keepDecapKeys(objs.DecapVips, vips), keepDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
 		return DecapAttachment{}, fmt.Errorf("removing old VIPs of %s: %w", o.Interface, err)
 	}
 	if err := keepDecapKeys(objs.DecapSources, sources); err != nil {

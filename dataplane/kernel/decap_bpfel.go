@@ -35,7 +35,7 @@ const (
 	decapDecapOutcomeDROP_CANNOT_STRIP       decapDecapOutcome = 16
 )
 
-type decapDecapSource struct {
+type decapDecapPrefix struct {
 	_            structs.HostLayout
 	PrefixLength uint32
 	V6           uint32
@@ -60,6 +60,7 @@ type decapDecapVip struct {
 const (
 	decapMapDecapCounters     = "decap_counters"
 	decapMapDecapSources      = "decap_sources"
+	decapMapDecapVipPrefixes  = "decap_vip_prefixes"
 	decapMapDecapVips         = "decap_vips"
 	decapProgPointsmanDecap   = "pointsman_decap"
 	decapProgPointsmanDecapTc = "pointsman_decap_tc"
@@ -115,9 +116,10 @@ type decapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapMapSpecs struct {
-	DecapCounters *ebpf.MapSpec `ebpf:"decap_counters"`
-	DecapSources  *ebpf.MapSpec `ebpf:"decap_sources"`
-	DecapVips     *ebpf.MapSpec `ebpf:"decap_vips"`
+	DecapCounters    *ebpf.MapSpec `ebpf:"decap_counters"`
+	DecapSources     *ebpf.MapSpec `ebpf:"decap_sources"`
+	DecapVipPrefixes *ebpf.MapSpec `ebpf:"decap_vip_prefixes"`
+	DecapVips        *ebpf.MapSpec `ebpf:"decap_vips"`
 }
 
 // decapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -146,15 +148,17 @@ func (o *decapObjects) Close() error {
 //
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapMaps struct {
-	DecapCounters *ebpf.Map `ebpf:"decap_counters"`
-	DecapSources  *ebpf.Map `ebpf:"decap_sources"`
-	DecapVips     *ebpf.Map `ebpf:"decap_vips"`
+	DecapCounters    *ebpf.Map `ebpf:"decap_counters"`
+	DecapSources     *ebpf.Map `ebpf:"decap_sources"`
+	DecapVipPrefixes *ebpf.Map `ebpf:"decap_vip_prefixes"`
+	DecapVips        *ebpf.Map `ebpf:"decap_vips"`
 }
 
 func (m *decapMaps) Close() error {
 	return _DecapClose(
 		m.DecapCounters,
 		m.DecapSources,
+		m.DecapVipPrefixes,
 		m.DecapVips,
 	)
 }

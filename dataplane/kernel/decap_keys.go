@@ -14,28 +14,33 @@ func decapFamily(addr netip.Addr) uint32 {
 	return 1
 }
 
-func decapVIPKeys(vips []netip.Addr) map[decapDecapVip]bool {
+// decapVIPKeys are those of single addresses and those of prefixes.
+func decapVIPKeys(vips []netip.Prefix) (map[decapDecapVip]bool, map[decapDecapPrefix]bool) {
 	keys := make(map[decapDecapVip]bool, len(vips))
+	var wide []netip.Prefix
 	for _, vip := range vips {
-		vip = vip.Unmap()
-		key := decapDecapVip{V6: decapFamily(vip)}
-		key.Address.Word = encodeAddress(vip).Word
+		if !vip.IsSingleIP() {
+			wide = append(wide, vip)
+			continue
+		}
+		key := decapDecapVip{V6: decapFamily(vip.Addr())}
+		key.Address.Word = encodeAddress(vip.Addr()).Word
 		keys[key] = true
 	}
-	return keys
+	return keys, decapPrefixKeys(wide)
 }
 
-// decapSourceKeys counts the trie's bits: 32 of the family, then the address's,
+// decapPrefixKeys counts the trie's bits: 32 of the family, then the address's,
 // of which an IPv4 address has 96 before its own.
-func decapSourceKeys(from []netip.Prefix) map[decapDecapSource]bool {
-	keys := make(map[decapDecapSource]bool, len(from))
+func decapPrefixKeys(from []netip.Prefix) map[decapDecapPrefix]bool {
+	keys := make(map[decapDecapPrefix]bool, len(from))
 	for _, prefix := range from {
 		prefix = prefix.Masked()
 		bits := 32 + prefix.Bits()
 		if prefix.Addr().Is4() {
 			bits += 96
 		}
-		key := decapDecapSource{PrefixLength: uint32(bits), V6: decapFamily(prefix.Addr())}
+		key := decapDecapPrefix{PrefixLength: uint32(bits), V6: decapFamily(prefix.Addr())}
 		key.Address.Word = encodeAddress(prefix.Addr()).Word
 		keys[key] = true
 	}

@@ -48,7 +48,7 @@ func newDecapHost(t *testing.T, iface string) *decapHost {
 	t.Cleanup(func() { os.RemoveAll(pinDir) })
 	return &decapHost{pinDir, added, DecapOptions{
 		Interface: iface,
-		VIPs:      []netip.Addr{decapVIP4, decapVIP6},
+		VIPs:      []netip.Prefix{alone(decapVIP4), alone(decapVIP6)},
 		From:      []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
 		PinDir:    pinDir,
 	}}
@@ -187,7 +187,7 @@ func TestPrivilegedDecapChangesWhileAttached(t *testing.T) {
 		t.Fatalf("a tunnel packet at first: %s", got)
 	}
 
-	h.options.VIPs = []netip.Addr{decapVIP6}
+	h.options.VIPs = []netip.Prefix{alone(decapVIP6)}
 	h.options.From = []netip.Prefix{netip.MustParsePrefix("10.0.0.9/32")}
 	h.open(t, DecapAuto)
 	if now, _ := h.programs(t); now == old || now == 0 {

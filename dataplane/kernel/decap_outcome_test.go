@@ -50,6 +50,10 @@ func TestPrivilegedDecapNamesWhatItDoesNotDecapsulate(t *testing.T) {
 
 		{"an address that is not a VIP of ours is left to the host", to("192.0.2.11"), "PASS_NOT_OUR_VIP"},
 		{"an IPv6 address that is not a VIP of ours too", to("2001:db8:10::11"), "PASS_NOT_OUR_VIP"},
+		{"an address just below a VIP's prefix too", to("192.0.2.127"), "PASS_NOT_OUR_VIP"},
+		{"and one beside an IPv6 VIP's prefix", to("2001:db8:10:2::"), "PASS_NOT_OUR_VIP"},
+		{"a VIP's prefix mapped into IPv6 is not that VIP", to("::ffff:192.0.2.200"), "PASS_NOT_OUR_VIP"},
+		{"a stranger may not tunnel to a VIP's prefix", from("10.0.0.4", to("192.0.2.255")[34:]), "DROP_SOURCE_NOT_ALLOWED"},
 		{"a VIP mapped into IPv6 is not that VIP", to("::ffff:192.0.2.10"), "PASS_NOT_OUR_VIP"},
 		{"not our VIP comes before not our balancer", from("10.9.9.9", to("192.0.2.11")[34:]), "PASS_NOT_OUR_VIP"},
 
@@ -84,15 +88,28 @@ func TestPrivilegedDecapNamesWhatItDoesNotDecapsulate(t *testing.T) {
 
 func TestPrivilegedDecapAllowsOneFamilyWithoutTheOther(t *testing.T) {
 	b := newDecapBench(t)
-	if err := keepDecapKeys(b.objs.DecapSources, map[decapDecapSource]bool{}); err != nil {
+	if err := keepDecapKeys(b.objs.DecapSources, map[decapDecapPrefix]bool{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := putDecapKeys(b.objs.DecapSources, decapSourceKeys([]netip.Prefix{netip.MustParsePrefix("::/0")})); err != nil {
+	if err := putDecapKeys(b.objs.DecapSources, decapPrefixKeys([]netip.Prefix{netip.MustParsePrefix("::/0")})); err != nil {
 		t.Fatal(err)
 	}
 	inner := decapInner(false, 0)
 	b.check(t, decapFrame(decapOuter(true, 0, inner)), "DECAPSULATE", decapFrame(inner))
 	b.check(t, decapFrame(decapOuter(false, 0, inner)), "DROP_SOURCE_NOT_ALLOWED", nil)
+}
+
+func TestPrivilegedDecapTakesInWhatIsForAVIPsPrefix(t *testing.T) {
+	b := newDecapBench(t)
+	for _, vip := range []string{"192.0.2.128", "192.0.2.255", "2001:db8:10:1::", "2001:db8:10:1:ffff:ffff:ffff:ffff"} {
+		addr, client := netip.MustParseAddr(vip), decapClient6
+		if addr.Is4() {
+			client = decapClient4
+		}
+		inner := decapIP(client, addr, 17, 0, make([]byte, 8))
+		b.check(t, decapFrame(decapOuter(false, 0, inner)), "DECAPSULATE", decapFrame(inner))
+		b.check(t, decapFrame(decapOuter(true, 0, inner)), "DECAPSULATE", decapFrame(inner))
+	}
 }
 
 // Inner options and fragments are the host's to judge: decapsulation does not

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -23,6 +24,13 @@ type decapBench struct {
 	programs []decapProgram
 }
 
+func alone(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
+
+// decapVIPs are two addresses, and a prefix of either family.
+var decapVIPs = []netip.Prefix{
+	alone(decapVIP4), alone(decapVIP6), netip.MustParsePrefix("192.0.2.128/25"), netip.MustParsePrefix("2001:db8:10:1::/64"),
+}
+
 // newDecapBench loads the shipped programs for the test's VIPs and balancers.
 func newDecapBench(t *testing.T) *decapBench {
 	t.Helper()
@@ -37,10 +45,11 @@ func newDecapBench(t *testing.T) *decapBench {
 	}
 	t.Cleanup(func() { objs.Close() })
 	from := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30"), netip.MustParsePrefix("fd00::/64")}
-	if err := putDecapKeys(objs.DecapVips, decapVIPKeys([]netip.Addr{decapVIP4, decapVIP6})); err != nil {
+	vips, wide := decapVIPKeys(decapVIPs)
+	if err := errors.Join(putDecapKeys(objs.DecapVips, vips), putDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
 		t.Fatal(err)
 	}
-	if err := putDecapKeys(objs.DecapSources, decapSourceKeys(from)); err != nil {
+	if err := putDecapKeys(objs.DecapSources, decapPrefixKeys(from)); err != nil {
 		t.Fatal(err)
 	}
 	return &decapBench{spec, objs, []decapProgram{

@@ -43,7 +43,7 @@ func requireBPFFilesystem(path string) error {
 
 func removeDecapMaps(dir string) error {
 	var errs []error
-	for _, name := range []string{decapMapDecapVips, decapMapDecapSources, decapMapDecapCounters} {
+	for _, name := range []string{decapMapDecapVips, decapMapDecapVipPrefixes, decapMapDecapSources, decapMapDecapCounters} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
