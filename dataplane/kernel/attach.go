@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -91,7 +92,7 @@ func (d *DataPlane) promote() error {
 	}
 	d.promoted = true
 	if d.takeover != nil {
-		d.log.Info("the new program has taken over", "lost", d.takeover.losses())
+		d.log.Info("the new program has taken over", "lost", cmp.Or(d.takeover.losses(), "nothing"))
 		d.takeover.from.close()
 		d.takeover = nil
 	}

@@ -5,6 +5,7 @@
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Balancer struct {
 	Lab    *lab.Lab
 	Host   *lab.Host     // where it runs
 	Binary string        // path of the program
+	Runs   string        // path of the one that Start starts; "" is Binary
 	Daemon *lab.Process  // of the last Start; nil before
 	Flags  []string      // of the daemon, beside those it needs in a lab
 	Under  []string      // a command and its arguments to run the daemon under; none is none
@@ -81,7 +83,7 @@ func (b *Balancer) Start() error {
 		return err
 	}
 	defer log.Close()
-	line := slices.Concat(b.Under, []string{b.Binary, "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket()}, b.Flags)
+	line := slices.Concat(b.Under, []string{cmp.Or(b.Runs, b.Binary), "run", "--config", b.ConfigPath(), "--pin-dir", b.PinDir(), "--socket", b.Socket()}, b.Flags)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	b.Daemon, err = b.Host.Start(cmd)
