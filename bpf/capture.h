@@ -35,8 +35,6 @@ struct {
 	__uint(max_entries, 1);
 } at_work SEC(".maps");
 
-#define NS_PER_SECOND 1000000000ULL
-
 /* As many of its bytes as are wanted follow what is told of it. False where there was no room. */
 static __always_inline bool show(struct xdp_md *ctx, struct at_work *here, bool with_bytes)
 {

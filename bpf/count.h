@@ -2,6 +2,7 @@
 /* Counts a packet once: with its backend if it was forwarded, else with its outcome. */
 #pragma once
 
+#include "drops.h"
 #include "packet.h"
 
 #define OUTCOMES_MAX 64
@@ -37,7 +38,7 @@ static __always_inline void count_forwarded(const struct packet *pkt)
 	counters->new_flows += pkt->new_flow;
 }
 
-static __always_inline void count(enum outcome outcome, const struct packet *pkt)
+static __always_inline void count(struct xdp_md *ctx, enum outcome outcome, const struct packet *pkt)
 {
 	__u64 *counter;
 
@@ -48,4 +49,6 @@ static __always_inline void count(enum outcome outcome, const struct packet *pkt
 	counter = bpf_map_lookup_elem(&outcomes, &outcome);
 	if (counter)
 		(*counter)++;
+	if (outcome >= FIRST_DROP)
+		note_drop(ctx, pkt, outcome);
 }

@@ -40,7 +40,7 @@ __u32 clock_skew_seconds = 0;
 /* Seconds of the monotonic clock, as Go reads it. Its coarse form costs a load. */
 static __always_inline __u32 now_seconds(void)
 {
-	return bpf_ktime_get_coarse_ns() / 1000000000 + clock_skew_seconds;
+	return bpf_ktime_get_coarse_ns() / NS_PER_SECOND + clock_skew_seconds;
 }
 
 static __always_inline __u32 flow_index(__u64 flow)

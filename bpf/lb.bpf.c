@@ -140,7 +140,7 @@ int pointsman_lb(struct xdp_md *ctx)
 	if (capture_wish.until)
 		show_arrival(ctx);
 	outcome = balance(ctx, &pkt);
-	count(outcome, &pkt);
+	count(ctx, outcome, &pkt);
 	result = verdict(outcome, &pkt);
 	if (capture_wish.until)
 		show_departure(ctx, pkt.backend, outcome, result);

@@ -18,6 +18,8 @@
 /* One load that the compiler may neither repeat nor split: Go stores beside us. */
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
+#define NS_PER_SECOND 1000000000ULL
+
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 

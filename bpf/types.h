@@ -266,7 +266,32 @@ struct held_fragment {
  */
 struct switch_words {
 	__u32 wide;		/* there are VIPs beside those with one address and one port */
-	__u32 watch_drops;	/* somebody wants to know of each packet that is dropped */
+	__u32 watch_drops;	/* until which second of the monotonic clock somebody wants to know of packets that are dropped */
+};
+
+/* The first outcome whose packets go nowhere, or not now; so do those of all after it. */
+#define FIRST_DROP HOLD_FRAGMENT
+
+/* What is told of a packet that was dropped, as far as its headers were read; zero is what was not. */
+struct drop {
+	__u64 ns;		/* of the monotonic clock */
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 vlan[2];		/* the outer or only tag that it came with, and the inner one: TCI */
+	__u32 ifindex;		/* where it came in */
+	__u32 length;		/* of the frame */
+	enum outcome outcome;
+	__u8 protocol;
+	__u8 reserved[3];
+};
+
+/* How many drops were told of in a second. */
+struct drop_budget {
+	__u32 second;
+	__u32 told;
+	__u64 untold;		/* for want of a budget, or of room; ever */
 };
 
 /* Addresses that have the masked bits in common; a mask of zeroes has all of both families. */

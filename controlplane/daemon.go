@@ -11,6 +11,7 @@ import (
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/controlplane/drops"
 	"github.com/pointsman/pointsman/dataplane"
 )
 
@@ -34,6 +35,7 @@ type daemon struct {
 	manager       manager
 	reloader      *reloader
 	published     atomic.Pointer[page]
+	drops         *drops.Hub
 
 	// ---
 	first      *config.File // that the maps were made for

@@ -23,6 +23,9 @@ type DataPlane interface {
 	// HoldFragments opens what the program hands over instead of dropping it. To
 	// be closed before the data plane.
 	HoldFragments() (dataplane.Fragments, error)
+	// WatchDrops opens what the program tells of packets that it drops. To be closed
+	// before the data plane.
+	WatchDrops() (dataplane.Drops, error)
 	// Close leaves everything in place and forwarding.
 	Close() error
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/drops"
 	"github.com/pointsman/pointsman/controlplane/fragments"
 	"github.com/pointsman/pointsman/controlplane/health"
 	"github.com/pointsman/pointsman/controlplane/nexthop"
@@ -104,6 +105,11 @@ func Run(ctx context.Context, o Options) error {
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	source, err := plane.WatchDrops()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	daemon.drops = drops.New(source)
 	stopping := context.AfterFunc(ctx, o.Manager.Stopping)
 	defer stopping()
 	group, ctx := errgroup.WithContext(ctx)
@@ -115,6 +121,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
 	group.Go(func() error { return holdFragments(ctx, plane, o.Log) })
+	group.Go(func() error { return watchDrops(ctx, daemon.drops, o.Log) })
 	return group.Wait()
 }
 
@@ -128,6 +135,14 @@ func holdFragments(ctx context.Context, plane DataPlane, log *slog.Logger) error
 	}
 	if err := fragments.New(source, log).Run(ctx); err != nil {
 		log.Error("no fragment is held any more", "reason", err)
+	}
+	return nil
+}
+
+// watchDrops tells listeners of drops. Forwarding needs nothing of it.
+func watchDrops(ctx context.Context, hub *drops.Hub, log *slog.Logger) error {
+	if err := hub.Run(ctx); err != nil {
+		log.Error("nobody is told of drops any more", "reason", err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ const module = "github.com/pointsman/pointsman/"
 var parts = []string{
 	"controlplane/config", "controlplane/discovery/consul", "controlplane/health",
 	"controlplane/nexthop", "controlplane/api", "controlplane/capture", "controlplane/decap", "controlplane/statedir", "controlplane/systemd",
-	"controlplane/fragments",
+	"controlplane/fragments", "controlplane/drops",
 }
 
 // A rule says what a package may import of this module and of what it guards.

@@ -43,6 +43,7 @@ Examples:
 			leaf(backendsCommand()),
 			leaf(drainCommand()),
 			leaf(undrainCommand()),
+			leaf(dropsCommand()),
 			leaf(captureCommand()),
 			leaf(decapCommand()),
 			leaf(detachCommand()),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/api"
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -115,6 +117,63 @@ func (s scene) Reload(context.Context, string) (api.Reload, error) {
 	}
 	return api.Reload{SchemaVersion: 1, Path: "/etc/pointsman/pointsman.hcl", Loaded: noon, Services: 2,
 		Warnings: []string{"limits changed in the file, which takes effect when the daemon is started again"}}, nil
+}
+
+func (s scene) Drops(ctx context.Context, reasons []string, _ dataplane.PacketFilter, tell func(api.Drop) error) error {
+	if len(reasons) > 0 && reasons[0] != "DROP_NO_BACKEND" {
+		return api.NewProblem(http.StatusNotFound, "packets are not dropped for "+reasons[0])
+	}
+	for _, d := range append([]api.Drop{{}}, dropped...) {
+		if err := tell(d); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+var dropped = []api.Drop{
+	{SchemaVersion: 1, At: &noon, Reason: "DROP_NO_BACKEND", Interface: "eth0", Length: 74, Protocol: "tcp", Source: "198.51.100.7:40000", Destination: "192.0.2.10:443"},
+	{SchemaVersion: 1, NotShown: 1},
+	{SchemaVersion: 1, At: &noon, Reason: "DROP_UNREADABLE", Interface: "eth1", Length: 60, VLAN: []int{100, 7}, Protocol: "udp", Source: "2001:db8:7::7", Destination: "2001:db8:10::10", NotShown: 41},
+	{SchemaVersion: 1, At: &noon, Reason: "DROP_BAD_LENGTH", Interface: "eth0", Length: 34, NotShown: 2},
+}
+
+// printed is what a printer prints of the drops.
+func printed(t *testing.T, p dropPrinter) (out, messages string, err error) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	p.out, p.messages = &stdout, &stderr
+	p.now = func() time.Time { return noon }
+	for _, d := range append([]api.Drop{{}}, dropped...) {
+		if err = p.take(d); err != nil {
+			break
+		}
+	}
+	return stdout.String(), stderr.String(), err
+}
+
+func TestDropsAreLinesAsTheyCome(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = local }()
+	for _, row := range []struct {
+		name    string
+		printer dropPrinter
+		err     error
+	}{
+		{"drops.txt", dropPrinter{}, nil},
+		{"drops.json", dropPrinter{json: true}, nil},
+		{"drops-rate.txt", dropPrinter{rate: 1}, nil},
+		{"drops-rate.json", dropPrinter{rate: 1, json: true}, nil},
+		{"drops-count.txt", dropPrinter{most: 2}, errEnough},
+	} {
+		out, messages, err := printed(t, row.printer)
+		if !errors.Is(err, row.err) {
+			t.Errorf("%s ends with %v", row.name, err)
+		}
+		golden(t, row.name, out+"---- stderr\n"+messages)
+	}
 }
 
 // listed turns the scene into what the API lists.
@@ -224,6 +283,9 @@ func TestExitCodes(t *testing.T) {
 		{"also as JSON", "check -o json " + bad, exitInvalid, ""},
 		{"a file that is not there, too", "check /nowhere.hcl", exitInvalid, "/nowhere.hcl"},
 		{"taking away what is not there is no failure", "detach --pin-dir " + filepath.Join(t.TempDir(), "none"), exitOK, "nothing to remove"},
+		{"drops of a reason that there is not exit with 4", "drops --reason DROP_IT --socket " + ok, exitNotFound, "not dropped for DROP_IT"},
+		{"as many as were asked for are enough", "drops --count 2 --socket " + ok, exitOK, "watching drops"},
+		{"nobody to tell of drops exits with 3", "drops --socket " + nobody, exitUnreachable, "Is it running?"},
 		{"a drain that is taken exits with 0", "drain web 10.20.0.14 --reason test --socket " + ok, exitOK, ""},
 		{"one of nobody exits with 4", "drain web 10.20.0.1 --socket " + ok, exitNotFound, "did you mean 10.20.0.14:443?"},
 		{"one that does not end in time exits with 7", "drain web 10.20.0.14 --wait --timeout 1ms --socket " + ok, exitTimeout, "still has 21845 slots and 33 remembered flows"},

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 type fixed struct{}
@@ -50,11 +52,29 @@ func (fixed) Reload(_ context.Context, by string) (Reload, error) {
 	return Reload{}, problem
 }
 
+// Drops tells of what it was asked for, and of one drop.
+func (fixed) Drops(ctx context.Context, reasons []string, filter dataplane.PacketFilter, tell func(Drop) error) error {
+	if len(reasons) > 1 {
+		return NewProblem(http.StatusNotFound, "there is no "+reasons[1])
+	}
+	if err := errors.Join(tell(Drop{}), tell(Drop{Reason: reasons[0], Destination: filter.String(), NotShown: 3})); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func me() string { return userName(strconv.Itoa(os.Geteuid())) }
 
 // serve runs a server on a socket of its own and returns the socket.
 func serve(t *testing.T) string {
-	socket := filepath.Join(t.TempDir(), "sub", "s.sock")
+	socket, _ := served(t)
+	return socket
+}
+
+// served can be ended before the test is over.
+func served(t *testing.T) (socket string, end func()) {
+	socket = filepath.Join(t.TempDir(), "sub", "s.sock")
 	listener, err := Listen(socket)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +88,7 @@ func serve(t *testing.T) string {
 			t.Errorf("the server ended with %v", err)
 		}
 	})
-	return socket
+	return socket, cancel
 }
 
 func TestAClientReadsWhatTheSourceSays(t *testing.T) {

@@ -105,25 +105,34 @@ func (c *Client) post(ctx context.Context, path string, body, into any) error {
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://pointsman"+path, body)
+	response, err := c.open(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("asking for %s: %w", path, err)
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("asking for %s: %w", path, err)
+		return err
 	}
 	defer response.Body.Close()
-	decoder := json.NewDecoder(response.Body)
-	if response.StatusCode != http.StatusOK {
-		problem := &Problem{Status: response.StatusCode, Detail: response.Status}
-		if err := decoder.Decode(problem); err != nil {
-			return fmt.Errorf("reading the answer %s to %s: %w", response.Status, path, err)
-		}
-		return problem
-	}
-	if err := decoder.Decode(into); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
 		return fmt.Errorf("reading the answer to %s: %w", path, err)
 	}
 	return nil
+}
+
+// open asks, and leaves a good answer to be read and closed.
+func (c *Client) open(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://pointsman"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", path, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
+	defer response.Body.Close()
+	problem := &Problem{Status: response.StatusCode, Detail: response.Status}
+	if err := json.NewDecoder(response.Body).Decode(problem); err != nil {
+		return nil, fmt.Errorf("reading the answer %s to %s: %w", response.Status, path, err)
+	}
+	return nil, problem
 }

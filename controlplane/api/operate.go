@@ -25,11 +25,13 @@ type Operator interface {
 type Daemon interface {
 	Source
 	Operator
+	Watcher
 }
 
 // operated answers the questions and takes the wishes.
 func operated(daemon Daemon) http.Handler {
 	mux := questions(daemon)
+	mux.HandleFunc("GET /v1/drops", streamDrops(daemon))
 	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
 		var wish DrainRequest
 		if err := decode(w, r, &wish); err != nil {

@@ -213,3 +213,25 @@ func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebp
 	)
 	return newProgram(tb, code)
 }
+
+// What is dropped for want of a backend, while nobody watches and while somebody
+// does: then most are only counted.
+func BenchmarkPrivilegedDropped(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		b.Run(fmt.Sprintf("watched-%v", watched), func(b *testing.B) {
+			h := benchPlane(b, backendTo(backend4, dataplane.IPIP, loopback))
+			dead := serviceOn("web")
+			dead.Slots = 65537
+			h.want(dead)
+			drops, err := h.plane.WatchDrops()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer drops.Close()
+			if err := drops.Watch(watched); err != nil {
+				b.Fatal(err)
+			}
+			runDriven(b, h.plane.objects.PointsmanLb, 20, flow{protocol: dataplane.TCP, ack: true})
+		})
+	}
+}

@@ -107,6 +107,28 @@ type lbConditionLine struct {
 	}
 }
 
+type lbDrop struct {
+	_               structs.HostLayout
+	Ns              uint64
+	Source          lbAddress
+	Destination     lbAddress
+	SourcePort      uint16
+	DestinationPort uint16
+	Vlan            [2]uint16
+	Ifindex         uint32
+	Length          uint32
+	Outcome         lbOutcome
+	Protocol        uint8
+	Reserved        [3]uint8
+}
+
+type lbDropBudget struct {
+	_      structs.HostLayout
+	Second uint32
+	Told   uint32
+	Untold uint64
+}
+
 type lbErrorBudget struct {
 	_      structs.HostLayout
 	Second uint32
@@ -317,6 +339,8 @@ const (
 	lbMapBackendCounters  = "backend_counters"
 	lbMapBackends         = "backends"
 	lbMapConditions       = "conditions"
+	lbMapDropBudget       = "drop_budget"
+	lbMapDrops            = "drops"
 	lbMapEgress           = "egress"
 	lbMapErrorBudget      = "error_budget"
 	lbMapFlowEvents       = "flow_events"
@@ -393,6 +417,8 @@ type lbMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
 	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
+	DropBudget      *ebpf.MapSpec `ebpf:"drop_budget"`
+	Drops           *ebpf.MapSpec `ebpf:"drops"`
 	Egress          *ebpf.MapSpec `ebpf:"egress"`
 	ErrorBudget     *ebpf.MapSpec `ebpf:"error_budget"`
 	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
@@ -445,6 +471,8 @@ type lbMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	Backends        *ebpf.Map `ebpf:"backends"`
 	Conditions      *ebpf.Map `ebpf:"conditions"`
+	DropBudget      *ebpf.Map `ebpf:"drop_budget"`
+	Drops           *ebpf.Map `ebpf:"drops"`
 	Egress          *ebpf.Map `ebpf:"egress"`
 	ErrorBudget     *ebpf.Map `ebpf:"error_budget"`
 	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
@@ -470,6 +498,8 @@ func (m *lbMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conditions,
+		m.DropBudget,
+		m.Drops,
 		m.Egress,
 		m.ErrorBudget,
 		m.FlowEvents,

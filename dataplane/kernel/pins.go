@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -82,9 +83,9 @@ func checkBPFFS(dir string) error {
 }
 
 // isTable tells the maps that outlive a process from those that are each
-// program's own: variables, and what a capture needs while it lasts.
+// program's own: variables, and what shows packets to whoever wants to see them.
 func isTable(name string) bool {
-	return name[0] != '.' && name != lbMapFrames && name != lbMapAtWork
+	return name[0] != '.' && !slices.Contains([]string{lbMapFrames, lbMapAtWork, lbMapDrops, lbMapDropBudget}, name)
 }
 
 // pinNext pins new maps beside the old ones.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane"
 	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/dataplane/fake"
 	"github.com/pointsman/pointsman/dataplane/kernel/earlier"
 )
 
@@ -21,6 +22,8 @@ import (
 type plane struct{ *earlier.DataPlane }
 
 func (plane) HoldFragments() (dataplane.Fragments, error) { return nil, dataplane.ErrCannotHold }
+
+func (plane) WatchDrops() (dataplane.Drops, error) { return fake.NewDrops(), nil }
 
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
