@@ -10,13 +10,15 @@ import (
 
 // attaching is the state of being attached to interfaces.
 type attaching struct {
-	since   time.Time // when we began
-	may     bool      // the tables are fit to be seen by packets
-	names   []string  // of the last try
-	done    []dataplane.Attachment
-	err     error
-	retry   backoff
-	checked bool // an interface moved away since the last try
+	since     time.Time // when we began
+	may       bool      // the tables are fit to be seen by packets
+	names     []string  // of the last try
+	done      []dataplane.Attachment
+	err       error
+	retry     backoff
+	inspected time.Time
+	found     []string // is not as the last try left it
+	wrong     []string // all that was found since the last try that succeeded
 }
 
 // attachPatience is how long a start waits for services that are still waiting
@@ -32,11 +34,11 @@ func (d *daemon) keepAttached() {
 	}
 	a.may = true
 	names := d.loaded.file.Interfaces
-	if slices.Equal(a.names, names) && !a.checked && (a.err == nil || a.retry.pending()) {
+	if slices.Equal(a.names, names) && (a.err == nil && len(a.found) == 0 || a.retry.pending()) {
 		return
 	}
 	before := a.done
-	a.names, a.checked = slices.Clone(names), false
+	a.names = slices.Clone(names)
 	a.done, a.err = d.plane.Attach(names)
 	for _, now := range a.done {
 		if !slices.Contains(before, now) {
@@ -48,6 +50,7 @@ func (d *daemon) keepAttached() {
 		return
 	}
 	a.retry.succeeded()
+	d.mended()
 }
 
 // ready tells whether the tables are fit to be seen: every service has had its
@@ -68,10 +71,8 @@ func (a *attaching) wake() time.Time {
 	if !a.may {
 		return a.since.Add(attachPatience)
 	}
+	if a.tried() && !a.retry.pending() {
+		return a.inspected.Add(inspectEvery)
+	}
 	return a.retry.at
-}
-
-// check notices interfaces that went away, or came back as another.
-func (a *attaching) check(moved func(string, uint32) bool) {
-	a.checked = slices.ContainsFunc(a.done, func(at dataplane.Attachment) bool { return moved(at.Interface, at.Index) })
 }

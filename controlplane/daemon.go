@@ -26,7 +26,6 @@ type daemon struct {
 	prober        prober
 	hops          hops
 	watches       watches
-	moved         func(name string, index uint32) bool
 	consulAddress func() string
 	second        func() uint32 // of the clock that the program reads
 	overrides     *overrides
@@ -59,6 +58,8 @@ type daemon struct {
 	audited   time.Time
 	samples   samples // of the counters, at each audit
 	settling  settling
+	drift     drift
+	verifying verifying
 
 	journal journal
 	attach  attaching
@@ -102,7 +103,9 @@ func (d *daemon) run(ctx context.Context) error {
 		d.digest(mail)
 		d.recall()
 		d.expire()
-		if d.audit() || d.due(mail) {
+		d.inspect(mail.links)
+		audited, astray := d.audit(), d.verify()
+		if audited || astray || d.due(mail) {
 			d.reconcile(mail.arrived)
 		}
 		d.tick()
@@ -125,6 +128,9 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
 	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake()}
+	if d.writing.failures == 0 && d.decided && d.tables != nil {
+		others = append(others, d.verifying.wake(len(d.want.Services)))
+	}
 	if d.writing.failures == 0 && d.attach.tried() {
 		others = append(others, d.settling.wake())
 	}
@@ -216,7 +222,6 @@ func (d *daemon) audit() bool {
 	}
 	d.audited = time.Now()
 	d.sample()
-	d.attach.check(d.moved)
 	if d.tables == nil {
 		return true
 	}
@@ -228,7 +233,7 @@ func (d *daemon) audit() bool {
 	d.hold(tables)
 	d.want.Second = d.second()
 	if steps, _ := dataplane.Diff(tables, d.want); len(steps) > 0 && d.writing.failures == 0 {
-		d.log.Warn("the tables were changed by someone else, repairing them", "steps", len(steps), "first", steps[0].String())
+		d.repaired(fmt.Sprintf("the tables were changed by someone else, which takes %d steps to undo, the first: %s", len(steps), steps[0]))
 	}
 	return true
 }

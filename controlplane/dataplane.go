@@ -18,6 +18,8 @@ type DataPlane interface {
 	// others. The error names those that could not be had; the others are
 	// attached.
 	Attach(interfaces []string) ([]dataplane.Attachment, error)
+	// Inspect says what is not as Attach has left it; another Attach mends it.
+	Inspect() []string
 	// Counters reads what the program has counted.
 	Counters() (dataplane.Counters, error)
 	// HoldFragments opens what the program hands over instead of dropping it. To
@@ -60,6 +62,12 @@ func (s *serial) Attach(interfaces []string) ([]dataplane.Attachment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dp.Attach(interfaces)
+}
+
+func (s *serial) Inspect() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Inspect()
 }
 
 func (s *serial) Counters() (dataplane.Counters, error) {

@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -60,11 +59,4 @@ func hostGateways() ([]netip.Addr, error) {
 		}
 	}
 	return all, nil
-}
-
-// moved tells whether an interface is no longer the one that was attached to:
-// it is gone, or another has its name.
-func moved(name string, index uint32) bool {
-	device, err := net.InterfaceByName(name)
-	return err != nil || uint32(device.Index) != index
 }

@@ -23,6 +23,7 @@ type mail struct {
 	arrived time.Time              // of the first; zero if there is none
 	views   map[string]consul.View // by watch
 	loaded  *loaded
+	links   bool // an interface changed
 }
 
 // loaded is the outcome of reading the configuration again.
@@ -64,6 +65,8 @@ func (b *inbox) viewed(v consul.View) {
 		m.views[v.Service] = v
 	})
 }
+
+func (b *inbox) linked() { b.put(func(m *mail) { m.links = true }) }
 
 func (b *inbox) reloaded(l loaded) { b.put(func(m *mail) { m.loaded = &l }) }
 

@@ -20,6 +20,7 @@ type page struct {
 	flowLimit int // of the flow table
 	lastApply *applied
 	samples   samples
+	drift     drift
 	attached  []dataplane.Attachment
 	attachErr error
 	unkept    func() string   // what cannot be written to disk, as a sentence
@@ -29,7 +30,7 @@ type page struct {
 func (d *daemon) publish() {
 	p := &page{
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
-		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples,
+		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples, drift: d.drift,
 		attached: d.attach.done, attachErr: d.attach.err,
 		views: map[string]view{}, unkept: d.keeper.warning,
 	}

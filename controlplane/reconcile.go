@@ -30,6 +30,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	d.follow()
 	d.want, d.report = desired.Merge(d.input(looked))
 	d.want.Second, d.decided = d.second()+applyMargin, true
+	d.want.Doubted, d.verifying.wrong = d.verifying.wrong, nil
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.want)
 	if len(steps) == 0 && d.writing.failures > 0 {

@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	reloader.began, reloader.ended = o.Manager.Reloading, o.Manager.Ready
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
-		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery, moved: moved,
+		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery,
 		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}
@@ -115,6 +115,7 @@ func Run(ctx context.Context, o Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return prober.Run(ctx) })
 	group.Go(func() error { return hops.Run(ctx) })
+	group.Go(func() error { return watchLinks(ctx, inbox.linked) })
 	group.Go(func() error { return discovery.Run(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listener, daemon) })
 	group.Go(func() error { return reloader.Run(ctx, o.Reload) })

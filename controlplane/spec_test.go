@@ -47,7 +47,8 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	heal             writing works again
 //	gone NAME        the interface vanishes
 //	back NAME        and another comes by its name
-//	meddle           someone empties all slots
+//	meddle           someone deletes all VIPs
+//	overwrite N      and of the first N slots, their owners
 //	wait DURATION    time goes by
 //	drain SERVICE ADDRESS TTL    an operator asks for it, with the text as reason
 //	undrain SERVICE ADDRESS      and takes it back
@@ -205,6 +206,10 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.plane.AddInterface(rest, fake.Interface{Index: 12})
 	case "meddle":
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
+	case "overwrite":
+		var slots int
+		fmt.Sscan(rest, &slots)
+		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.Slots[:slots]) })
 	case "drain", "undrain", "packets", "remember", "dropped":
 		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
@@ -235,7 +240,6 @@ func (s *stage) start(data []byte) {
 	s.daemon = &daemon{
 		log: log, version: "test", path: "pointsman.hcl", started: time.Now(),
 		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
-		moved:         func(name string, _ uint32) bool { return s.gone.Load() == name },
 		consulAddress: s.discovery.Address,
 		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
 		overrides:     overrides,

@@ -28,6 +28,10 @@ func (d *daemon) Status() api.Status {
 		Draining:   p.draining(),
 		Process:    process(),
 	}
+	status.DriftRepairs = p.drift.repairs
+	if p.drift.repairs > 0 {
+		status.LastRepair = &api.Repair{At: p.drift.at, Found: p.drift.found}
+	}
 	if p.refused != nil {
 		status.Config.Error = p.refused.Error()
 	}

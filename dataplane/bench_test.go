@@ -200,3 +200,14 @@ func crowd(services, backends int, slots uint32) State {
 	}
 	return state
 }
+
+func BenchmarkAstray(b *testing.B) {
+	state := crowd(1000, 100, 65537)
+	have := settled(b, state)
+	for b.Loop() {
+		if _, wrong := Astray(have, state.Services, func() bool { return true }); wrong != nil {
+			b.Fatal(wrong)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/1000, "ms/service")
+}

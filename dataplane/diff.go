@@ -52,6 +52,7 @@ type Problem struct {
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
 	d := newDifference(have, want.Second)
+	d.doubted = want.Doubted
 	want = flatten(want)
 	d.plan(want)
 	d.buildTables()
@@ -71,6 +72,7 @@ type difference struct {
 	marked    map[VIP]VIPEntry // those in which the mark comes before all else
 	unsettled map[lane]bool    // where the program will look at conditions
 	second    uint32
+	doubted   map[string]bool
 	problems  []Problem
 	scratch   []byte // of fingerprint
 }

@@ -68,7 +68,7 @@ func (d *difference) fit(s *Service) (problem string) {
 	p.entry.Fingerprint, d.scratch = fingerprint(s, d.scratch)
 	// A backend that came or went without the fingerprint's knowledge means
 	// that someone else wrote to the tables.
-	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0
+	p.rebuild = p.entry.Fingerprint != p.held.Fingerprint || p.hasNewcomers || len(p.gone) > 0 || d.doubted[s.Name]
 	d.plans = append(d.plans, p)
 	d.byName[s.Name] = p
 	return ""

@@ -60,6 +60,9 @@ func (f Forward) String() string {
 type State struct {
 	Services []Service // sorted by name, names unique
 	Second   uint32    // now, of the monotonic clock that the program reads
+	// Doubted names services whose slots are built anew, whatever their
+	// fingerprint says: see Astray.
+	Doubted map[string]bool
 }
 
 // MaxServiceName is the length in bytes of the longest name of a service.

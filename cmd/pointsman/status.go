@@ -86,6 +86,9 @@ func printStatusPage(w io.Writer, status api.Status, now time.Time) error {
 	if apply := status.LastApply; apply != nil {
 		line("tables", "last written %s ago in %.1f ms, %d steps", age(now.Sub(apply.At)), apply.ApplyMS, apply.Steps)
 	}
+	if repair := status.LastRepair; repair != nil {
+		line("repairs", "%d, the last %s ago: %s", status.DriftRepairs, age(now.Sub(repair.At)), repair.Found)
+	}
 	line("packets", "%s", outcomes(status.Outcomes))
 	flows := status.FlowTable
 	line("flow table", "%d of %d remembered, %d refused", flows.Remembered, flows.Capacity, flows.Refused)

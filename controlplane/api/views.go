@@ -13,21 +13,24 @@ const SchemaVersion = 1
 
 // Status is GET /v1/status: the daemon on one page.
 type Status struct {
-	SchemaVersion int               `json:"schema_version"`
-	State         string            `json:"state"` // "ok", or "degraded" if there is a warning
-	Warnings      []string          `json:"warnings"`
-	Version       string            `json:"version"`
-	PID           int               `json:"pid"`
-	Started       time.Time         `json:"started"`
-	Config        ConfigStatus      `json:"config"`
-	Consul        *ConsulStatus     `json:"consul,omitempty"` // absent where no service asks Consul
-	Interfaces    []Interface       `json:"interfaces"`
-	Services      ServiceCounts     `json:"services"`
-	LastApply     *Apply            `json:"last_apply,omitempty"`
-	FlowTable     FlowTable         `json:"flow_table"`
-	Draining      []Draining        `json:"draining"` // backends that still have flows to lose
-	Outcomes      map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
-	Process       Process           `json:"process"`
+	SchemaVersion int           `json:"schema_version"`
+	State         string        `json:"state"` // "ok", or "degraded" if there is a warning
+	Warnings      []string      `json:"warnings"`
+	Version       string        `json:"version"`
+	PID           int           `json:"pid"`
+	Started       time.Time     `json:"started"`
+	Config        ConfigStatus  `json:"config"`
+	Consul        *ConsulStatus `json:"consul,omitempty"` // absent where no service asks Consul
+	Interfaces    []Interface   `json:"interfaces"`
+	Services      ServiceCounts `json:"services"`
+	LastApply     *Apply        `json:"last_apply,omitempty"`
+	// DriftRepairs counts what was found otherwise than the daemon had left it, and mended.
+	DriftRepairs int               `json:"drift_repairs"`
+	LastRepair   *Repair           `json:"last_drift_repair,omitempty"`
+	FlowTable    FlowTable         `json:"flow_table"`
+	Draining     []Draining        `json:"draining"` // backends that still have flows to lose
+	Outcomes     map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
+	Process      Process           `json:"process"`
 }
 
 // Process is what the daemon takes.
@@ -79,6 +82,12 @@ type Apply struct {
 	Steps   int       `json:"steps"`
 	ApplyMS float64   `json:"apply_ms"` // decision to last map written
 	Error   string    `json:"error,omitempty"`
+}
+
+// Repair is of something in the kernel that somebody else changed.
+type Repair struct {
+	At    time.Time `json:"at"`
+	Found string    `json:"found"`
 }
 
 // FlowTable is how many flows are remembered. The counters are since the

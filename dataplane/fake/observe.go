@@ -52,6 +52,22 @@ func (t *Tables) Attach(interfaces []string) ([]dataplane.Attachment, error) {
 	return slices.Clone(attachments), errors.Join(errs...)
 }
 
+// Inspect finds interfaces that are not there any more, or are others.
+func (t *Tables) Inspect() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []string
+	for _, at := range t.attachments {
+		is, exists := t.interfaces[at.Interface]
+		if !exists {
+			found = append(found, "the interface "+at.Interface+" was gone")
+		} else if is.Index != at.Index {
+			found = append(found, at.Interface+" is another interface now")
+		}
+	}
+	return found
+}
+
 // Attached returns what the last Attach left attached.
 func (t *Tables) Attached() []dataplane.Attachment {
 	t.mu.Lock()

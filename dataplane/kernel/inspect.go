@@ -36,7 +36,7 @@ func (d *DataPlane) Inspect() []string {
 func (d *DataPlane) inspectLink(name string) []string {
 	device, err := net.InterfaceByName(name)
 	if err != nil {
-		return []string{fmt.Sprintf("the interface %s is gone", name)}
+		return []string{fmt.Sprintf("the interface %s was gone", name)}
 	}
 	info, err := d.links[name].Info()
 	if err != nil {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -252,4 +254,73 @@ func attachedProgram(t *testing.T, name string) uint32 {
 		return xdp.ProgId
 	}
 	return 0
+}
+
+func TestPrivilegedWhatIsDetachedOrUnpinnedIsFoundAndMended(t *testing.T) {
+	for _, row := range []struct {
+		promise string
+		meddle  func(*testing.T, string, *DataPlane)
+		found   string
+	}{
+		{"a link that is detached by force", func(t *testing.T, dir string, _ *DataPlane) {
+			pinned, err := link.LoadPinnedLink(filepath.Join(dir, "links", "egress0"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pinned.Close()
+			if err := pinned.Detach(); err != nil {
+				t.Fatal(err)
+			}
+		}, "the program was detached from egress0"},
+		{"another program on our link", func(t *testing.T, dir string, d *DataPlane) {
+			if err := d.links["egress0"].Update(dirtyHeadroom(t, d.objects.PointsmanLb)); err != nil {
+				t.Fatal(err)
+			}
+		}, "the program on egress0 was replaced by another"},
+		{"an interface that came back", func(t *testing.T, dir string, _ *DataPlane) {
+			pair, err := netlink.LinkByName("egress0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "egress0", Index: 77}, PeerName: "egress1"}
+			if err := errors.Join(netlink.LinkDel(pair), netlink.LinkAdd(again)); err != nil {
+				t.Fatal(err)
+			}
+		}, "the program was detached from egress0"},
+		{"a link's pin that is removed", unpin("links", "egress0"), "the pin of the link to egress0 was removed or replaced"},
+		{"a map's", unpin("maps", lbMapVips), "the pin of the map vips was removed or replaced"},
+		{"the program's", unpin("program"), "the pin of the program was removed or replaced"},
+		{"all of them", unpin(), "the pin of the link to egress0 was removed or replaced"},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			inNamespace(t)
+			dir := pinDir(t)
+			plane := openTest(t, dir, 4096)
+			if _, err := plane.Attach([]string{"egress0"}); err != nil {
+				t.Fatal(err)
+			}
+			if found := plane.Inspect(); len(found) > 0 {
+				t.Fatalf("before anything was done: %v", found)
+			}
+			row.meddle(t, dir, plane)
+			if found := plane.Inspect(); len(found) == 0 || found[0] != row.found {
+				t.Errorf("found %v, want %q", found, row.found)
+			}
+			if _, err := plane.Attach([]string{"egress0"}); err != nil {
+				t.Fatal(err)
+			}
+			if found := plane.Inspect(); len(found) > 0 || attachedProgram(t, "egress0") != uint32(idOf(plane.objects.PointsmanLb)) {
+				t.Errorf("it was not mended: %v", found)
+			}
+		})
+	}
+}
+
+// unpin removes a pin, or a folder of them.
+func unpin(path ...string) func(*testing.T, string, *DataPlane) {
+	return func(t *testing.T, dir string, _ *DataPlane) {
+		if err := os.RemoveAll(filepath.Join(append([]string{dir}, path...)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

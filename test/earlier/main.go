@@ -25,6 +25,8 @@ func (plane) HoldFragments() (dataplane.Fragments, error) { return nil, dataplan
 
 func (plane) WatchDrops() (dataplane.Drops, error) { return fake.NewDrops(), nil }
 
+func (plane) Inspect() []string { return nil }
+
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	if err := run(os.Args[2:], log); err != nil && !errors.Is(err, context.Canceled) {
