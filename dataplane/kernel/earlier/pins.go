@@ -61,10 +61,6 @@ func checkBPFFS(dir string) error {
 	return nil
 }
 
-// isTable tells the maps that outlive a process from variables, which are each
-// program's own.
-func isTable(name string) bool { return name[0] != '.' }
-
 // pinNext pins new maps beside the old ones.
 func (p pins) pinNext(maps map[string]*ebpf.Map) error {
 	if err := os.Mkdir(p.nextMaps(), 0o700); err != nil {
