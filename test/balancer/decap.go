@@ -27,9 +27,30 @@ func (b *Balancer) Decap(ctx context.Context, h *lab.Host, vips ...netip.Addr) e
 
 // DecapOn is Decap on another interface, for what comes from the addresses given.
 func (b *Balancer) DecapOn(ctx context.Context, h *lab.Host, iface string, from []netip.Addr, vips ...netip.Addr) error {
+	var texts []string
+	for _, vip := range vips {
+		texts = append(texts, vip.String())
+	}
+	return b.decapOn(ctx, h, iface, from, texts)
+}
+
+// DecapPrefixes is Decap for VIPs that are prefixes.
+func (b *Balancer) DecapPrefixes(ctx context.Context, h *lab.Host, vips ...netip.Prefix) error {
+	var from []netip.Addr
+	for _, balancer := range b.Lab.Balancers() {
+		from = append(from, balancer.Addrs()...)
+	}
+	var texts []string
+	for _, vip := range vips {
+		texts = append(texts, vip.String())
+	}
+	return b.decapOn(ctx, h, "eth0", from, texts)
+}
+
+func (b *Balancer) decapOn(ctx context.Context, h *lab.Host, iface string, from []netip.Addr, vips []string) error {
 	args := append([]string{"decap", "--interface", iface}, b.decapPlaces(h)...)
 	for _, vip := range vips {
-		args = append(args, "--vip", vip.String())
+		args = append(args, "--vip", vip)
 	}
 	for _, addr := range from {
 		args = append(args, "--from", addr.String())

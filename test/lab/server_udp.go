@@ -26,6 +26,12 @@ func (s *servers) listenUDP(port uint16) error {
 		if err := setOption(conn, family.level, family.option); err != nil {
 			return fmt.Errorf("asking for the destinations of datagrams: %w", err)
 		}
+		// A VIP may be one of a prefix, none of which IPv6 takes for the host's address.
+		if family.network == "udp6" {
+			if err := setOption(conn, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND); err != nil {
+				return fmt.Errorf("answering from any address: %w", err)
+			}
+		}
 		s.finished.Go(func() { s.serveUDP(conn) })
 	}
 	return nil
