@@ -108,6 +108,8 @@ static __always_inline __u32 extension_size(__u8 protocol, __u8 length)
 /* Follows extension headers, not behind that of a later fragment: data comes there. */
 static __always_inline int follow_extensions(struct xdp_md *ctx, __u32 end, struct headers *read)
 {
+	/* Unrolled: Linux 6.1 refuses a loop whose end falls through to its head, as clang lays this one out. */
+#pragma unroll
 	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
 		struct fragment_header *header;
 		__u8 protocol = read->protocol;
