@@ -66,6 +66,8 @@ static __always_inline enum outcome answer_echo(struct xdp_md *ctx, const struct
 {
 	struct ethhdr *eth = header_at(ctx, 0, sizeof(*eth));
 
+	if (eth && eth->h_dest[0] & 1)	/* to a group, which cannot be where the answer comes from */
+		return PASS_ICMP;
 	if (!eth || !(pkt->to.v6 ? answer_ipv6(ctx, pkt) : answer_ipv4(ctx, pkt)))
 		return DROP_UNREADABLE;
 	swap_macs(eth);

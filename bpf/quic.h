@@ -55,9 +55,13 @@ static __noinline __u32 find_quic_backend(struct xdp_md *ctx, const struct packe
 	payload = (void *)(udp + 1);
 	if ((void *)payload > end)
 		return 0;
-	length = bpf_ntohs(udp->len) - sizeof(*udp);
+	/* A first fragment holds less than the datagram, and what is behind it is padding. */
+	length = bpf_ntohs(udp->len);
+	if (length > pkt->length - pkt->ip_headers)
+		length = pkt->length - pkt->ip_headers;
 	at = find_quic_id(payload, end, vip);
-	if (!at || at + key.length > length)
+	/* A length shorter than its own header is not judged in a first fragment. */
+	if (!at || sizeof(*udp) + at + key.length > length)
 		return 0;
 	payload += at;
 #pragma unroll

@@ -38,11 +38,21 @@ func NewHash(secret uint64) Hash {
 // Tables.Slots. Where the slot follows from the address alone, the client's
 // port does not matter.
 func (h *Hash) Slot(client netip.AddrPort, vip VIP, entry VIPEntry) uint32 {
+	return entry.FirstSlot + uint32(h.slotHash(client, vip, entry)>>32*uint64(entry.SlotCount)>>32)
+}
+
+// Entropy is what outer headers tell switches of the flow: independent of its
+// slot.
+func (h *Hash) Entropy(client netip.AddrPort, vip VIP, entry VIPEntry) uint32 {
+	return uint32(h.slotHash(client, vip, entry))
+}
+
+func (h *Hash) slotHash(client netip.AddrPort, vip VIP, entry VIPEntry) uint64 {
 	sum := h.flowSum(client, vip)
 	if entry.AffinityClient {
 		sum = h.clientSum(client.Addr())
 	}
-	return entry.FirstSlot + uint32(mix(sum^h.SlotSeed)>>32*uint64(entry.SlotCount)>>32)
+	return mix(sum ^ h.SlotSeed)
 }
 
 // Flow is what places a client's flow to a VIP in the flow table: the lowest

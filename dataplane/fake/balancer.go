@@ -2,6 +2,7 @@ package fake
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -34,7 +35,7 @@ func (b *Balancer) Send(p Packet, second uint32) uint32 {
 	if !known {
 		return dataplane.NoBackend
 	}
-	chosen := b.choose(p, vip, second)
+	chosen := b.Choose(p, vip, second)
 	if !b.alive(chosen) {
 		return dataplane.NoBackend
 	}
@@ -46,8 +47,22 @@ func (b *Balancer) alive(index uint32) bool {
 	return known && !entry.Dead
 }
 
-// choose looks at a slot's condition only where the VIP says to.
-func (b *Balancer) choose(p Packet, vip dataplane.VIPEntry, second uint32) uint32 {
+// Look is the choice for a packet that is no SYN, without a trace of it.
+func (b *Balancer) Look(p Packet, vip dataplane.VIPEntry, second uint32) uint32 {
+	p.SYN = false
+	slot := b.hash.Slot(p.Client, p.VIP, vip)
+	bucket, condition, events := b.bucket(p, second), b.tables.Conditions.At(slot, p.VIP.Protocol), b.Events
+	flows := slices.Clone(bucket.flows)
+	chosen := b.Choose(p, vip, second)
+	copy(bucket.flows, flows)
+	b.tables.Conditions.Put(slot, p.VIP.Protocol, condition)
+	b.Events = events
+	return chosen
+}
+
+// Choose is the choice for a packet whose VIP leads to vip's slots; the backend
+// may be dead. It looks at a slot's condition only where the VIP says to.
+func (b *Balancer) Choose(p Packet, vip dataplane.VIPEntry, second uint32) uint32 {
 	slot := b.hash.Slot(p.Client, p.VIP, vip)
 	owner := b.tables.Slots[slot]
 	if !vip.Unsettled && !vip.TrackAlways {

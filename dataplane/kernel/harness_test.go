@@ -219,7 +219,7 @@ func newProgram(tb testing.TB, code asm.Instructions) *ebpf.Program {
 
 // inNamespace runs the rest of the test in a network namespace of its own with
 // a second interface, and returns that one's index.
-func inNamespace(t *testing.T) uint32 {
+func inNamespace(t testing.TB) uint32 {
 	t.Helper()
 	needRoot(t)
 	runtime.LockOSThread() // never unlocked: the thread ends with the test

@@ -1,0 +1,164 @@
+// Package oracle says what becomes of a packet. It is a second implementation
+// of the program's semantics, written from the RFCs and ARCHITECTURE.md to be
+// read, not to be fast: one file a concern. The program in the kernel is held to
+// it, packet by packet, by the fuzz target in dataplane/kernel.
+package oracle
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/dataplane/fake"
+)
+
+// Arrival is a frame, the interface that it came in on, and the second of the
+// monotonic clock.
+type Arrival struct {
+	Frame     []byte
+	Interface uint32
+	Second    uint32
+}
+
+// Fate is what becomes of a packet.
+type Fate struct {
+	Outcome Outcome
+	Verdict Verdict
+	// Frame is what leaves, or what the host gets: of no interest where the
+	// packet is dropped.
+	Frame []byte
+	// Backend is the index that the packet is counted with, if it is forwarded;
+	// Bytes are those of IP, and NewFlow tells whether it is a SYN.
+	Backend uint32
+	Bytes   int
+	NewFlow bool
+}
+
+// Outcome is what became of a packet, and why, by its name in bpf/types.h. The
+// empty one means that nothing objects so far.
+type Outcome string
+
+// The outcomes.
+const (
+	none            Outcome = ""
+	Forward         Outcome = "FORWARD"
+	PassNotIP       Outcome = "PASS_NOT_IP"
+	PassNotTCPUDP   Outcome = "PASS_NOT_TCP_UDP"
+	PassNotVIP      Outcome = "PASS_NOT_VIP"
+	PassICMP        Outcome = "PASS_ICMP"
+	PassUnreadable  Outcome = "PASS_UNREADABLE"
+	ReplyEcho       Outcome = "REPLY_ECHO"
+	ReplyTooBig     Outcome = "REPLY_TOO_BIG"
+	ReplyTooBigNoDF Outcome = "REPLY_TOO_BIG_NO_DF"
+	HoldFragment    Outcome = "HOLD_FRAGMENT"
+	DropUnreadable  Outcome = "DROP_UNREADABLE"
+	DropBadLength   Outcome = "DROP_BAD_LENGTH"
+	DropBadFlags    Outcome = "DROP_BAD_FLAGS"
+	DropLoop        Outcome = "DROP_LOOP"
+	DropFragment    Outcome = "DROP_FRAGMENT"
+	DropICMPQuote   Outcome = "DROP_ICMP_QUOTE"
+	DropNoBackend   Outcome = "DROP_NO_BACKEND"
+	DropTooBig      Outcome = "DROP_TOO_BIG"
+	DropNoEgress    Outcome = "DROP_NO_EGRESS"
+)
+
+// Verdict is what the program returns: enum xdp_action of linux/bpf.h.
+type Verdict uint32
+
+// The verdicts.
+const (
+	Drop     Verdict = 1
+	Pass     Verdict = 2
+	TX       Verdict = 3
+	Redirect Verdict = 4
+)
+
+// Balancer is all that a packet's fate depends on, and what packets leave
+// behind: flows and seconds in the tables, fragments, errors sent.
+type Balancer struct {
+	Settings
+	Tables    *dataplane.Tables
+	Hash      dataplane.Hash
+	Flows     *fake.Balancer // balances by the same tables
+	Fragments map[FragmentKey]FragmentWay
+	errors    budget
+}
+
+// Settings are the same for all packets.
+type Settings struct {
+	ErrorsPerSecond uint32 // how many packets that are too big are answered
+}
+
+// New returns a balancer that remembers what the tables do and nothing else.
+func New(tables *dataplane.Tables, hash dataplane.Hash, settings Settings) *Balancer {
+	return &Balancer{
+		Settings:  settings,
+		Tables:    tables,
+		Hash:      hash,
+		Flows:     fake.NewBalancer(tables, hash),
+		Fragments: make(map[FragmentKey]FragmentWay),
+	}
+}
+
+// Receive is the way of a packet. It never changes the arrival's frame.
+func (b *Balancer) Receive(a Arrival) Fate {
+	p, objection := read(a)
+	switch {
+	case objection != none:
+		return p.rejected(objection)
+	case p.broken:
+		return b.unreadable(p)
+	case p.isICMP():
+		return b.icmp(p)
+	case !p.hasPorts():
+		return p.rejected(PassNotTCPUDP)
+	case p.isLaterFragment():
+		return b.laterFragment(p)
+	}
+	return b.balance(p)
+}
+
+// balance sends a whole packet, or a first fragment, the way of its flow.
+func (b *Balancer) balance(p *packet) Fate {
+	if objection := p.readTransport(); objection != none {
+		return b.unreadable(p)
+	}
+	vip, known := b.findVIP(p.to)
+	if !known {
+		if p.isFirstFragment() && b.isVIPAddress(p.destination) {
+			b.rememberFragment(p, dataplane.NoBackend, 0)
+		}
+		return p.rejected(PassNotVIP)
+	}
+	if objection := p.judge(); objection != none {
+		return p.rejected(objection)
+	}
+	backend, alive := b.pick(p, vip)
+	if !alive {
+		return p.rejected(DropNoBackend)
+	}
+	entropy := b.Hash.Entropy(p.from, p.to, vip)
+	if p.isFirstFragment() {
+		b.rememberFragment(p, backend, entropy)
+	}
+	return b.send(p, backend, entropy)
+}
+
+// unreadable is the fate of a packet whose destination could be read and whose
+// ports could not.
+func (b *Balancer) unreadable(p *packet) Fate {
+	if b.isVIPAddress(p.destination) {
+		return p.rejected(DropUnreadable)
+	}
+	return p.rejected(PassUnreadable)
+}
+
+// rejected is the fate of a packet that goes no further: the verdict is in the
+// outcome's name, the frame stays as it came.
+func (p *packet) rejected(outcome Outcome) Fate {
+	verdict := Drop
+	if strings.HasPrefix(string(outcome), "PASS_") {
+		verdict = Pass
+	}
+	return Fate{Outcome: outcome, Verdict: verdict, Frame: bytes.Clone(p.arrival.Frame)}
+}

@@ -1,0 +1,30 @@
+// Package wild draws worlds and packets by dice: all that a balancer may hold,
+// and all that may come in.
+package wild
+
+// Dice are bytes that decide; when they are used up, all fall on zero.
+type Dice struct{ left []byte }
+
+// NewDice are the dice of a case.
+func NewDice(bytes []byte) *Dice { return &Dice{bytes} }
+
+// Over tells whether the dice are used up.
+func (d *Dice) Over() bool { return len(d.left) == 0 }
+
+// Roll returns a number from 0 to n-1, n at most 256.
+func (d *Dice) Roll(n int) int {
+	if len(d.left) == 0 {
+		return 0
+	}
+	rolled := int(d.left[0]) % n
+	d.left = d.left[1:]
+	return rolled
+}
+
+// wide returns a number of 16 bits.
+func (d *Dice) wide() int { return d.Roll(256)<<8 | d.Roll(256) }
+
+// oneIn is true once in n times, and never when the dice are used up.
+func (d *Dice) oneIn(n int) bool { return d.Roll(n) == n-1 }
+
+func pick[T any](d *Dice, from []T) T { return from[d.Roll(len(from))] }

@@ -1,0 +1,242 @@
+package wild
+
+import (
+	"net/netip"
+
+	"github.com/pointsman/pointsman/test/packet"
+)
+
+// Frame is something that comes in: a packet of some kind, whole or damaged.
+func (d *Dice) Frame() []byte {
+	frame := d.link().Frame(d.packet())
+	if len(frame) > mostBytes {
+		frame = frame[:mostBytes]
+	}
+	if d.oneIn(3) {
+		frame = d.damage(frame)
+	}
+	return frame
+}
+
+// mostBytes is what BPF_PROG_TEST_RUN takes on a page of 4 KiB.
+const mostBytes = 3400
+
+func (d *Dice) link() packet.Ethernet {
+	link := packet.Ethernet{To: balancerMAC, From: pick(d, clientMACs)}
+	if !d.oneIn(4) {
+		return link
+	}
+	types := []uint16{packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, 0x9100}
+	for range 1 + d.Roll(3) {
+		link.Tags = append(link.Tags, packet.Tag{Type: pick(d, types), TCI: uint16(d.wide())})
+	}
+	if d.oneIn(16) {
+		link.Type = pick(d, []uint16{packet.TypeARP, packet.TypeLLDP, packet.TypeIPv4, packet.TypeIPv6})
+	}
+	return link
+}
+
+// packet is of all kinds, most often one of a flow.
+func (d *Dice) packet() []byte {
+	ip := d.ip()
+	switch kind := d.Roll(16); {
+	case kind < 9:
+		return ip.Packet(d.segment(&ip))
+	case kind < 12:
+		return d.part(ip)
+	case kind < 13:
+		return d.echo(ip)
+	case kind < 15:
+		return d.icmpError(ip)
+	}
+	return d.otherProtocol(ip)
+}
+
+// ip is a header between some client and, most often, a VIP's address.
+func (d *Dice) ip() packet.IP {
+	ip := packet.IP{TOS: uint8(pick(d, []int{0, 0, 46<<2 | 2, 255})), ID: uint16(d.Roll(3)), DF: d.oneIn(2), TTL: pick(d, []uint8{57, 64, 1, 255})}
+	if d.oneIn(2) {
+		ip.From, ip.To = pick(d, clients6), pick(d, others6)
+		ip.Label = uint32(d.wide())
+		if d.oneIn(4) {
+			ip.Extensions = d.extensions()
+		}
+		return ip
+	}
+	ip.From, ip.To = pick(d, clients4), pick(d, others4)
+	if d.oneIn(5) {
+		ip.Options = make([]byte, 4*(1+d.Roll(10)))
+		for i := range ip.Options {
+			ip.Options[i] = 1
+		}
+	}
+	return ip
+}
+
+func (d *Dice) extensions() (all []packet.Extension) {
+	for range 1 + d.Roll(8) {
+		switch d.Roll(6) {
+		case 0, 1:
+			all = append(all, packet.OptionsHeader(packet.Options, pick(d, []int{0, 1, 0, 5, 0, 31})))
+		case 2:
+			all = append(all, packet.OptionsHeader(0, d.Roll(3)))
+		case 3:
+			all = append(all, packet.RoutingHeader())
+		case 4:
+			all = append(all, packet.AHHeader(d.Roll(6)))
+		case 5:
+			all = append(all, packet.FragmentHeader(uint32(d.Roll(3)), pick(d, []uint16{0, 0, 185, 0}), d.oneIn(3)))
+		}
+	}
+	return all
+}
+
+// segment is one of TCP or UDP, and tells the header which.
+func (d *Dice) segment(ip *packet.IP) []byte {
+	from, to := pick(d, clientPorts), pick(d, ports)
+	if d.oneIn(2) {
+		ip.Protocol = packet.UDPIP
+		return packet.UDP(from, to, d.payload())
+	}
+	ip.Protocol = packet.TCPIP
+	flags := pick(d, []uint8{packet.SYN, packet.ACK, packet.SYN | packet.ACK, packet.PSH | packet.ACK, packet.FIN | packet.ACK,
+		packet.RST, packet.SYN, packet.ACK, packet.FIN, 0, packet.SYN | packet.FIN, packet.SYN | packet.RST, 0xff, packet.PSH, packet.URG})
+	options := make([]byte, 4*pick(d, []int{0, 0, 3, 10}))
+	for i := range options {
+		options[i] = 1
+	}
+	return packet.TCP(from, to, flags, options, d.payload())
+}
+
+// payload is mostly short, and else about as long as some path takes.
+func (d *Dice) payload() []byte {
+	switch d.Roll(8) {
+	case 0:
+		return make([]byte, pick(d, []int{1500, 1400, 1300, 600, 256, 128, 576, 1280, 548, 1232})-d.Roll(128))
+	case 1:
+		return d.quic()
+	case 2:
+		inner := d.flat()
+		return packet.GUE(pick(d, []uint8{packet.IPIP, packet.IPv6IP}), inner)
+	}
+	return make([]byte, d.Roll(40))
+}
+
+func (d *Dice) quic() []byte {
+	id := pick(d, connectionIDs)
+	id = id[:min(len(id), 1+d.Roll(20))]
+	if d.oneIn(2) {
+		return packet.QUICLong(id, make([]byte, d.Roll(30)))
+	}
+	return packet.QUICShort(id, make([]byte, d.Roll(3)))
+}
+
+var connectionIDs = [][]byte{
+	{0x00, 0x00, 0x01, 0, 0, 0, 0, 0}, {0xaa, 0x00, 0x02, 1, 2, 3, 4, 5, 6, 7}, {0x55, 0x0a, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0},
+	{0, 0, 3}, {0x77, 0x00, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15},
+}
+
+// flat is a packet without the recursion of others in it.
+func (d *Dice) flat() []byte {
+	ip := d.ip()
+	from, to := pick(d, clientPorts), pick(d, ports)
+	ip.Protocol = packet.UDPIP
+	return ip.Packet(packet.UDP(from, to, make([]byte, d.Roll(20))))
+}
+
+// part is a fragment: the first of a packet, or a later one.
+func (d *Dice) part(ip packet.IP) []byte {
+	payload := d.segment(&ip)
+	offset, more := uint16(0), true
+	if d.oneIn(2) {
+		offset, more = 1+uint16(d.Roll(200)), d.oneIn(2)
+		payload = payload[:len(payload)*d.Roll(256)/256]
+	} else if d.oneIn(4) {
+		payload = payload[:len(payload)&^7]
+	}
+	if d.oneIn(8) {
+		ip.Protocol = pick(d, []uint8{packet.ICMP, packet.ICMPv6, packet.GRE, packet.Options})
+	}
+	if ip.V6() {
+		ip.Extensions = append(ip.Extensions, packet.FragmentHeader(uint32(ip.ID), offset, more))
+	} else {
+		ip.Offset, ip.MF = offset, more
+	}
+	return ip.Packet(payload)
+}
+
+func (d *Dice) echo(ip packet.IP) []byte {
+	kind := pick(d, []uint8{8, 8, 0, 13, 5})
+	ip.Protocol = packet.ICMP
+	if ip.V6() {
+		kind = pick(d, []uint8{128, 128, 129, 135, 137})
+		ip.Protocol = packet.ICMPv6
+	}
+	if d.oneIn(16) {
+		ip.Protocol = packet.ICMP + packet.ICMPv6 - ip.Protocol
+	}
+	code := uint8(0)
+	if d.oneIn(8) {
+		code = 1
+	}
+	rest := make([]byte, pick(d, []int{0, 56, 8, 1400}))
+	for i := range rest {
+		rest[i] = byte(d.Roll(256))
+	}
+	return ip.Packet(packet.Message(kind, code, uint32(d.wide())<<16|uint32(d.wide()), rest))
+}
+
+// icmpError quotes a packet that went from a VIP, by and large.
+func (d *Dice) icmpError(ip packet.IP) []byte {
+	quoted := d.ip()
+	if quoted.V6() != ip.V6() && !d.oneIn(16) {
+		quoted = packet.IP{From: ip.To, To: ip.From, Protocol: packet.TCPIP}
+	}
+	quoted.From, quoted.To = ip.To, pick(d, clientsOf(ip.V6()))
+	if quoted.To.Is6() {
+		quoted.Options = nil
+	}
+	if d.oneIn(16) {
+		quoted.From = pick(d, clientsOf(ip.V6()))
+	}
+	port := pick(d, ports)
+	segment := packet.TCP(port, pick(d, clientPorts), packet.ACK, nil, make([]byte, d.Roll(40)))
+	quoted.Protocol = packet.TCPIP
+	if d.oneIn(2) {
+		segment = packet.UDP(port, pick(d, clientPorts), make([]byte, d.Roll(40)))
+		quoted.Protocol = packet.UDPIP
+	}
+	if d.oneIn(12) {
+		quoted.Protocol = pick(d, []uint8{packet.ICMP, packet.ESP, packet.GRE})
+	}
+	if d.oneIn(8) && !quoted.V6() {
+		quoted.MF, quoted.Offset = true, uint16(d.Roll(2))
+	}
+	quote := quoted.Packet(segment)
+	if d.oneIn(2) {
+		headers := len(quote) - len(segment)
+		quote = quote[:min(len(quote), headers+pick(d, []int{8, 4, 3, 0, 20}))]
+	}
+	ip.Protocol = packet.ICMP
+	kind := pick(d, []uint8{3, 3, 11, 12, 4})
+	if ip.V6() {
+		ip.Protocol, kind = packet.ICMPv6, pick(d, []uint8{2, 1, 3, 4, 5})
+	}
+	return ip.Packet(packet.Message(kind, uint8(d.Roll(6)), uint32(d.wide()), quote))
+}
+
+func clientsOf(v6 bool) []netip.Addr {
+	if v6 {
+		return clients6
+	}
+	return clients4
+}
+
+func (d *Dice) otherProtocol(ip packet.IP) []byte {
+	ip.Protocol = pick(d, []uint8{packet.OSPF, packet.GRE, packet.ESP, packet.AH, packet.NoNext, packet.IPIP, packet.IPv6IP, 0, 255})
+	payload := d.payload()
+	if ip.Protocol == packet.IPIP || ip.Protocol == packet.IPv6IP {
+		payload = d.flat()
+	}
+	return ip.Packet(payload)
+}
