@@ -48,6 +48,7 @@ func (d *daemon) view(service string) view {
 	}
 	now.At = old.confirmed
 	if now.Err == nil {
+		//lint:ignore ST1005 Consul is a name
 		now.Err = errors.New("Consul has not answered yet")
 	}
 	return view{View: now, instances: old.instances, stale: true}
