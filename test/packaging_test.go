@@ -52,6 +52,9 @@ func TestTheUnitKeepsItsPromises(t *testing.T) {
 			t.Errorf("%s= lets the balancer end with Consul", binding)
 		}
 	}
+	if kept := u["Service RestartPreventExitStatus"]; kept != nil || u["Service Restart"][0] != "on-failure" {
+		t.Errorf("a daemon that panics, or that the watchdog ends, exits with 2 and must be started again, not kept down by %q", kept)
+	}
 	if u["Service WatchdogSec"] == nil {
 		t.Error("a daemon that hangs is not replaced")
 	}
