@@ -63,6 +63,11 @@ func (d *DataPlane) stage() error {
 		if err := d.pins.pinNext(d.maps()); err != nil {
 			return err
 		}
+		// Before the first link has it: a start that finds the switch half done
+		// tells by this pin which program is the new one.
+		if err := pinProgram(d.objects.PointsmanLb, d.pins.nextProgram()); err != nil {
+			return err
+		}
 		d.staged = true
 	}
 	if d.takeover == nil {
@@ -166,12 +171,9 @@ func (d *DataPlane) pinLink(name string) error {
 	if d.isPinned(name) {
 		return nil
 	}
-	info, err := d.links[name].Info()
-	if err != nil {
-		return fmt.Errorf("looking at the link: %w", err)
-	}
-	// Anew, since the one that is held may remember another place.
-	again, err := link.NewFromID(info.ID)
+	// Anew, since the one that is held may remember another place; and not by its
+	// id, which would need CAP_SYS_ADMIN.
+	again, err := duplicate(d.links[name])
 	if err != nil {
 		return fmt.Errorf("opening the link: %w", err)
 	}
@@ -184,6 +186,19 @@ func (d *DataPlane) pinLink(name string) error {
 	}
 	d.hold(name, again)
 	return nil
+}
+
+// duplicate is another handle of a link, which remembers no pin.
+func duplicate(held link.Link) (link.Link, error) {
+	described, is := held.(interface{ FD() int })
+	if !is {
+		return nil, fmt.Errorf("a %T has no descriptor", held)
+	}
+	fd, err := unix.FcntlInt(uintptr(described.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return link.NewFromFD(fd)
 }
 
 // isPinned tells whether the link that is held is the one that is pinned.

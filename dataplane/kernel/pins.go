@@ -18,6 +18,7 @@ import (
 //	maps_next/NAME   new maps on their way there, while Attach switches
 //	links/INTERFACE  the program's attachment to an interface
 //	program          the program that is attached, for whoever wants to look at it
+//	program_next     the one that takes its place, while Attach switches
 type pins struct {
 	dir string
 	// between lets a test die between any two steps of Attach; nil else.
@@ -123,21 +124,29 @@ func pinMap(m *ebpf.Map, path string) error {
 
 // pinProgram makes a program the one that is pinned.
 func (p pins) pinProgram(program *ebpf.Program) error {
-	clone, err := program.Clone()
-	if err != nil {
-		return fmt.Errorf("pinning the program: %w", err)
-	}
-	defer clone.Close()
-	if err := os.Remove(p.nextProgram()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("pinning the program: %w", err)
-	}
-	if err := clone.Pin(p.nextProgram()); err != nil {
-		return fmt.Errorf("pinning the program: %w", err)
+	if err := pinProgram(program, p.nextProgram()); err != nil {
+		return err
 	}
 	if err := p.step(); err != nil {
 		return err
 	}
 	if err := os.Rename(p.nextProgram(), p.program()); err != nil {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	return nil
+}
+
+// pinProgram pins a program in place of whatever is there.
+func pinProgram(program *ebpf.Program, path string) error {
+	clone, err := program.Clone()
+	if err != nil {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	defer clone.Close()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("pinning the program: %w", err)
+	}
+	if err := clone.Pin(path); err != nil {
 		return fmt.Errorf("pinning the program: %w", err)
 	}
 	return nil

@@ -32,7 +32,7 @@ func (p pins) resume() error {
 	if err != nil {
 		return err
 	}
-	program, err := next.programOn(links)
+	program, err := p.newProgramOn(links, next)
 	if err != nil {
 		return err
 	}
@@ -98,34 +98,52 @@ func closeLinks(links map[string]link.Link) {
 	}
 }
 
-// programOn returns a program on one of the links that uses these maps; nil if
-// there is none.
-func (g *generation) programOn(links map[string]link.Link) (*ebpf.Program, error) {
-	own := g.mapIDs()
+// newProgramOn returns the program that was pinned to use these maps, if one of the
+// links has it already; else nil.
+func (p pins) newProgramOn(links map[string]link.Link, next *generation) (*ebpf.Program, error) {
+	program, err := ebpf.LoadPinnedProgram(p.nextProgram(), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // the process died before any link was touched
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the pinned program: %w", err)
+	}
+	attached, err := isOn(program, links)
+	if err == nil && attached && next.usedBy(program) {
+		return program, nil
+	}
+	program.Close()
+	return nil, err
+}
+
+// isOn tells whether one of the links has the program.
+func isOn(program *ebpf.Program, links map[string]link.Link) (bool, error) {
+	about, err := program.Info()
+	if err != nil {
+		return false, fmt.Errorf("looking at the pinned program: %w", err)
+	}
+	id, _ := about.ID()
 	for name, held := range links {
 		info, err := held.Info()
 		if err != nil {
-			return nil, fmt.Errorf("looking at the pinned link of %s: %w", name, err)
+			return false, fmt.Errorf("looking at the pinned link of %s: %w", name, err)
 		}
-		program, err := ebpf.NewProgramFromID(info.Program)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		if info.Program == id {
+			return true, nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("looking at the program on %s: %w", name, err)
-		}
-		about, err := program.Info()
-		if err != nil {
-			program.Close()
-			return nil, fmt.Errorf("looking at the program on %s: %w", name, err)
-		}
-		used, _ := about.MapIDs()
-		if slices.ContainsFunc(used, func(id ebpf.MapID) bool { return own[id] }) {
-			return program, nil
-		}
-		program.Close()
 	}
-	return nil, nil
+	return false, nil
+}
+
+// usedBy tells whether a program uses maps of this generation.
+func (g *generation) usedBy(program *ebpf.Program) bool {
+	about, err := program.Info()
+	if err != nil {
+		return false
+	}
+	own := g.mapIDs()
+	used, _ := about.MapIDs()
+	return slices.ContainsFunc(used, func(id ebpf.MapID) bool { return own[id] })
 }
 
 // mapIDs are those of the maps that no other generation has: both may use the one
