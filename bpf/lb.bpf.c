@@ -33,6 +33,14 @@ struct {
 	__uint(max_entries, 1);
 } layouts SEC(".maps");
 
+/* The same, of the other maps' types. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct map_types);
+	__uint(max_entries, 1);
+} type_notes SEC(".maps");
+
 /* The way of a packet whose ports are known. */
 static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt)
 {

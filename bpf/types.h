@@ -337,8 +337,7 @@ struct settings {
 };
 
 /*
- * What the maps are laid out like, beside the types that the kernel keeps with
- * each of them. A new layout converts by itself, field by field and by name; the
+ * What the maps are laid out like, beside struct map_types. A new layout converts by itself, field by field and by name; the
  * version goes up only where the same bytes come to mean something else, and
  * then takeover.go says what becomes of them.
  */
@@ -352,4 +351,15 @@ struct layout {
 	enum flow_event events;	/* which the kernel does not keep with maps whose keys they are */
 	__u32 unused;
 	__u64 secret;		/* tells whether flows were hashed with the same one; not the secret itself */
+};
+
+/*
+ * The types of all maps' keys and values as BTF. The kernel keeps them, too, but
+ * gives them by id alone, which takes CAP_SYS_ADMIN.
+ */
+#define MAP_TYPES_SIZE 16380
+
+struct map_types {
+	__u32 size;
+	__u8 btf[MAP_TYPES_SIZE];
 };

@@ -53,15 +53,22 @@ func openPinned(dir string) (*generation, error) {
 	return g, err
 }
 
-// describe asks the kernel what maps are laid out like.
+// describe finds out what maps are laid out like: from what their build noted, or
+// else from the kernel.
 func describe(maps map[string]*ebpf.Map) (*generation, error) {
 	g := &generation{tables: make(map[string]table), version: layoutWithoutMap, outcomes: outcomesWithoutMap, events: eventsWithoutMap}
+	kept, err := keptTypes(maps[lbMapTypeNotes])
+	if err != nil {
+		return nil, fmt.Errorf("reading the layout of the pinned maps: %w", err)
+	}
 	for name, m := range maps {
-		key, value, err := typesOf(m)
-		if err != nil {
-			return nil, fmt.Errorf("reading the layout of the pinned map %s: %w", name, err)
+		t := kept.table(name, m)
+		if kept == nil {
+			if t.key, t.value, err = typesOf(m); err != nil {
+				return nil, fmt.Errorf("reading the layout of the pinned map %s, of a build that did not note it, which takes CAP_SYS_ADMIN: %w", name, err)
+			}
 		}
-		g.tables[name] = table{m, key, value}
+		g.tables[name] = t
 	}
 	layouts, known := g.tables[lbMapLayouts]
 	if !known {
@@ -117,7 +124,7 @@ func enumerators(enum *btf.Enum) []string {
 	return names
 }
 
-// typesOf are the types that the kernel keeps with a map.
+// typesOf are the types that the kernel keeps with a map. It takes CAP_SYS_ADMIN.
 func typesOf(m *ebpf.Map) (key, value btf.Type, err error) {
 	handle, err := m.Handle()
 	if errors.Is(err, ebpf.ErrNotSupported) {

@@ -196,6 +196,12 @@ const (
 	lbLayoutVersionLAYOUT_VERSION lbLayoutVersion = 2
 )
 
+type lbMapTypes struct {
+	_    structs.HostLayout
+	Size uint32
+	Btf  [16380]uint8
+}
+
 type lbOutcome uint32
 
 const (
@@ -354,6 +360,7 @@ const (
 	lbMapServices         = "services"
 	lbMapSlots            = "slots"
 	lbMapSwitches         = "switches"
+	lbMapTypeNotes        = "type_notes"
 	lbMapVipAddresses     = "vip_addresses"
 	lbMapVips             = "vips"
 	lbMapWidePrefixes     = "wide_prefixes"
@@ -432,6 +439,7 @@ type lbMapSpecs struct {
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Switches        *ebpf.MapSpec `ebpf:"switches"`
+	TypeNotes       *ebpf.MapSpec `ebpf:"type_notes"`
 	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
 	Vips            *ebpf.MapSpec `ebpf:"vips"`
 	WidePrefixes    *ebpf.MapSpec `ebpf:"wide_prefixes"`
@@ -486,6 +494,7 @@ type lbMaps struct {
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
 	Switches        *ebpf.Map `ebpf:"switches"`
+	TypeNotes       *ebpf.Map `ebpf:"type_notes"`
 	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
 	Vips            *ebpf.Map `ebpf:"vips"`
 	WidePrefixes    *ebpf.Map `ebpf:"wide_prefixes"`
@@ -513,6 +522,7 @@ func (m *lbMaps) Close() error {
 		m.Services,
 		m.Slots,
 		m.Switches,
+		m.TypeNotes,
 		m.VipAddresses,
 		m.Vips,
 		m.WidePrefixes,

@@ -95,6 +95,10 @@ func (d *DataPlane) open(options Options) error {
 		old.close()
 		return nil
 	}
+	if err := noteTypes(d.objects.TypeNotes, spec); err != nil {
+		old.close()
+		return err
+	}
 	return d.takeOver(old, mark)
 }
 

@@ -48,6 +48,9 @@ func newTakeover(from, to *generation) *takeover {
 // state are the maps without which the others make no sense.
 var state = []string{lbMapVips, lbMapServices, lbMapBackends, lbMapSlots, lbMapConditions, lbMapEgress}
 
+// own are the maps that say what a build's maps are like, each its own.
+var own = []string{lbMapLayouts, lbMapTypeNotes}
+
 // counted are the maps whose values are sums over CPUs: what finish is for.
 var counted = []string{lbMapOutcomes, lbMapFlowEvents, lbMapBackendCounters}
 
@@ -57,7 +60,7 @@ func (t *takeover) copy() error {
 	copiers := make(map[string]func() error)
 	for name, to := range t.to.tables {
 		from, known := t.from.tables[name]
-		if !known || name == lbMapLayouts || name == lbMapFlows || slices.Contains(counted, name) {
+		if !known || slices.Contains(own, name) || name == lbMapFlows || slices.Contains(counted, name) {
 			continue
 		}
 		copier, err := t.copier(name, to, from)

@@ -137,6 +137,16 @@ func TestPrivilegedTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 	s.must(err)
 	s.reload(strings.ReplaceAll(probedTwice, "weight = 2", "weight = 3"))
 	s.must(s.Daemon.Stop())
+
+	// Larger limits need other maps, which take over what these hold.
+	s.configure("limits { flows = 2097152 }\n" + probedTwice)
+	s.must(s.Start())
+	_, err = s.AwaitReady(t.Context())
+	s.must(err)
+	if !strings.Contains(s.Log(), `"the maps of an earlier build are taken over","layout":2,"to":2,"lost":"nothing"`) {
+		t.Error("nothing was taken over, or something was lost")
+	}
+	s.must(s.Daemon.Stop())
 	for _, vip := range allVIPs {
 		s.allAnswered("afterwards, "+vip, s.ask(vip, 50))
 	}
