@@ -2,6 +2,8 @@ package stories
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,6 +41,14 @@ func (c *cluster) withoutLeader() {
 	c.must(err)
 	c.must(leader.Kill())
 	c.untouched(slots)
+	// What is said to an agent while nobody leads, it passes on only after a pause.
+	c.await("another server leads", func() error {
+		next, err := c.Cluster.Leader()
+		if err == nil && next == leader {
+			err = errors.New("the servers still name the one that was killed")
+		}
+		return err
+	})
 	c.follows() // by the next leader
 	c.must(leader.Restart(c.t.Context()))
 	c.untouched(slots)
@@ -97,6 +107,20 @@ func (c *cluster) crowdedOut() {
 	c.must(err)
 	defer release()
 	c.restart()
+	began := time.Now()
+	c.must(c.Await(c.t.Context(), longRetry, "the balancer is refused a connection", func() error {
+		now, err := c.Status(c.t.Context())
+		switch {
+		case err != nil || now.Consul == nil:
+			return err
+		case now.Consul.Held["web"] == "429":
+			return nil
+		case now.Consul.State == "ok" && now.Consul.OldestView != nil && now.Consul.OldestView.After(began):
+			c.restart() // it was faster than the others
+			began = time.Now()
+		}
+		return fmt.Errorf("Consul is %s, holding %v", now.Consul.State, now.Consul.Held)
+	}))
 	c.held("429")
 	release()
 }

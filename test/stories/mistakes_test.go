@@ -45,7 +45,7 @@ var mistakes = []struct{ kind, at, summary, advice string }{
 	{"a VIP outside the pools", `"198.51.100.99:80/tcp"`, "lies in none of the vip_pools", "the pools are 192.0.2.0/24"},
 	{"another port than the VIP's under ipip", `"198.51.100.12:8080"`, "is on another port than VIP 192.0.2.1:80/tcp", "leave out :8080"},
 	{"the same VIP twice", `"192.0.2.1:80/tcp", "192.0.2.300`, `two owners, services "web" and "shop"`, "one of them must let go"},
-	{"an address that cannot be parsed", `"192.0.2.300:80/tcp"`, `"192.0.2.300" is not an IP address`, "write one address and one port"},
+	{"an address that cannot be parsed", `"192.0.2.300:80/tcp"`, `"192.0.2.300" is not an IP address`, "a range is 8000-8999, any port *, a prefix 192.0.2.0/24"},
 	{"a backend that is a VIP", `"192.0.2.1" {}`, "backend 192.0.2.1 of service \"shop\" is a VIP", "round in a circle"},
 	{"a filter that Consul does not take", `"Service.Port =="`, `service "found"`, "filter"},
 }
