@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -78,22 +79,24 @@ func TestTheManagerHearsEverything(t *testing.T) {
 }
 
 func TestTheWatchdogHearsOfLifeOftenEnough(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "notify")
-	conn := manager(t, name)
-	t.Setenv("NOTIFY_SOCKET", name)
-	t.Setenv("WATCHDOG_USEC", "100000")
-	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
-	n := FromEnvironment()
-	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
-		n.Alive()
-		if at := time.Until(n.Wake()); at > 50*time.Millisecond {
-			t.Fatalf("it is asked again in %v, where the manager waits 100 ms", at)
+	synctest.Test(t, func(t *testing.T) {
+		name := filepath.Join(t.TempDir(), "notify")
+		conn := manager(t, name)
+		t.Setenv("NOTIFY_SOCKET", name)
+		t.Setenv("WATCHDOG_USEC", "100000")
+		t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+		n := FromEnvironment()
+		for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+			n.Alive()
+			if at := time.Until(n.Wake()); at > 50*time.Millisecond {
+				t.Fatalf("it is asked again in %v, where the manager waits 100 ms", at)
+			}
+			time.Sleep(time.Millisecond) // a turn of the loop, in the bubble's own time
 		}
-		time.Sleep(time.Millisecond) // a turn of the loop
-	}
-	if got := heard(t, conn); len(got) < 4 || len(got) > 9 || strings.Join(slices.Compact(got), "") != "WATCHDOG=1" {
-		t.Errorf("in 200 ms the manager heard %q", got)
-	}
+		if got := heard(t, conn); len(got) < 4 || len(got) > 9 || strings.Join(slices.Compact(got), "") != "WATCHDOG=1" {
+			t.Errorf("in 200 ms the manager heard %q", got)
+		}
+	})
 }
 
 func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
