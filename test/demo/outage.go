@@ -26,10 +26,11 @@ const slowest = time.Second
 
 // failure ends the victim's servers under load and measures from then.
 func (s *stage) failure(ctx context.Context, kept *connections) (outage, error) {
-	var died time.Time
+	var died, dead time.Time // it may answer in between
 	answers, err := s.underLoad(ctx, func() error {
 		died = time.Now()
 		s.victimHost().Kill()
+		dead = time.Now()
 		if err := s.fail(); err != nil {
 			return err
 		}
@@ -48,7 +49,7 @@ func (s *stage) failure(ctx context.Context, kept *connections) (outage, error) 
 		case a.Err != nil:
 			o.lost++
 			o.after = max(o.after, a.Sent.Sub(died)) // one under way may be of before
-		case a.Backend == victim.name && a.Sent.After(died):
+		case a.Backend == victim.name && a.Sent.After(dead):
 			problems = append(problems, fmt.Errorf("%s answered although it is dead", victim.name))
 		}
 	}
