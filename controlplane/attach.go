@@ -40,6 +40,10 @@ func (d *daemon) keepAttached() {
 	before := a.done
 	a.names = slices.Clone(names)
 	a.done, a.err = d.plane.Attach(names)
+	if !slices.Equal(before, a.done) {
+		d.followed = false // what can be sent from depends on where and how packets arrive
+		d.inbox.changed()
+	}
 	for _, now := range a.done {
 		if !slices.Contains(before, now) {
 			d.log.Info("attached", "interface", now.Interface, "mode", now.Mode, reasonOf(now.Reason))

@@ -39,7 +39,7 @@ func (p *fakeProber) hear(text string) {
 // fakeHops finds a way to everywhere but where a story says otherwise.
 type fakeHops struct{ problems map[netip.Addr]string }
 
-func (h *fakeHops) Set([]netip.Addr, []string) {}
+func (h *fakeHops) Set([]netip.Addr, []nexthop.Ingress) {}
 
 func (h *fakeHops) Lookup(addr netip.Addr) (nexthop.Resolution, bool) {
 	return nexthop.Resolution{

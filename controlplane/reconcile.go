@@ -107,7 +107,7 @@ func (d *daemon) follow() {
 		}
 	}
 	d.prober.Set(probes)
-	d.hops.Set(addresses(d.candidates), d.loaded.file.Interfaces)
+	d.hops.Set(addresses(d.candidates), ingress(d.loaded.file.Interfaces, d.attach.done))
 }
 
 // facts are what is known without asking the prober and the next hops.

@@ -43,7 +43,7 @@ type prober interface {
 
 // hops is what the loop asks of package nexthop.
 type hops interface {
-	Set(addrs []netip.Addr, ingress []string)
+	Set(addrs []netip.Addr, ingress []nexthop.Ingress)
 	Lookup(netip.Addr) (nexthop.Resolution, bool)
 }
 

@@ -170,6 +170,22 @@ func hop(r nexthop.Resolution) desired.Hop {
 	}
 }
 
+// ingress are the interfaces where packets arrive, with how the program is attached
+// where it is.
+func ingress(names []string, attached []dataplane.Attachment) []nexthop.Ingress {
+	var all []nexthop.Ingress
+	for _, name := range names {
+		in := nexthop.Ingress{Name: name}
+		for _, a := range attached {
+			if a.Interface == name {
+				in.Attached, in.Native = true, a.Mode == "native"
+			}
+		}
+		all = append(all, in)
+	}
+	return all
+}
+
 // tag is a TCI of priority 0.
 func tag(t nexthop.Tag) uint16 {
 	if t.Service {

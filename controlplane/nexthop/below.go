@@ -1,6 +1,9 @@
 package nexthop
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Tag is a VLAN tag of a frame.
 type Tag struct {
@@ -98,13 +101,35 @@ var advice = map[string]string{
 	"dummy":  "no packet leaves this host by it",
 }
 
-// objectionToSending says why XDP cannot send from a device. What comes in there
-// can leave there whatever it is: that takes no redirect.
+// Ingress is an interface where packets for the VIPs arrive.
+type Ingress struct {
+	Name     string
+	Attached bool // the program is, as Native says; else it is as the kernel says
+	Native   bool // in the driver
+}
+
+// redirects tells whether packets are redirected to a device in the driver, which
+// takes more of that device than generic mode does. What arrives at a device leaves
+// by it whatever it is: that is no redirect.
+func (w world) redirects(to Link) bool {
+	return slices.ContainsFunc(w.ingress, func(in Ingress) bool {
+		native := in.Native
+		if !in.Attached {
+			native = w.named(in.Name).Native
+		}
+		return native && in.Name != to.Name
+	})
+}
+
+// objectionToSending says why XDP cannot send from a device.
 func (w world) objectionToSending(from Link) string {
+	if !w.redirects(from) {
+		return ""
+	}
 	if from.Kind == "bond" && !sendingModes[from.BondMode] {
 		return fmt.Sprintf("bond %s is in mode %s, in which XDP cannot send from it: use active-backup, 802.3ad, balance-xor or balance-rr", from.Name, from.BondMode)
 	}
-	if senders[from.Kind] || from.Name == w.onlyIngress {
+	if senders[from.Kind] {
 		return ""
 	}
 	what, known := advice[from.Kind]

@@ -19,9 +19,10 @@ func other(kind string) Link {
 
 func but(link Link, change func(*Link)) Link { change(&link); return link }
 
-// over has the links given, and eth0 where none of them has its index.
+// over has the links given, and eth0 where none of them has its index. Packets
+// arrive at another interface, in its driver.
 func over(links ...Link) world {
-	w := world{links: map[int]Link{eth0.Index: eth0}}
+	w := world{links: map[int]Link{eth0.Index: eth0}, ingress: []Ingress{{Name: "wan0", Attached: true, Native: true}}}
 	for _, l := range links {
 		w.links[l.Index] = l
 	}
@@ -100,14 +101,29 @@ func TestADeviceThatXDPCannotSendFromIsNamedWithWhatToDo(t *testing.T) {
 	}
 }
 
-func TestWhatArrivesByTheOnlyInterfaceMayLeaveByItWhateverItIs(t *testing.T) {
-	w := over()
-	w.onlyIngress = "macvlan0"
-	if _, trouble := w.below(other("macvlan")); trouble != "" {
-		t.Errorf("said %q, though it takes no redirect", trouble)
-	}
-	if _, trouble := w.below(other("bridge")); trouble == "" {
-		t.Error("another interface is sent from")
+func TestWhatCanBeSentFromDependsOnWhereAndHowPacketsArrive(t *testing.T) {
+	bridge := other("bridge")
+	native, generic := but(eth0, func(l *Link) { l.Native = true }), eth0
+	for _, row := range []struct {
+		promise string
+		eth0    Link
+		ingress []Ingress
+		may     bool
+	}{
+		{"nobody knows yet, and the kernel shows no program", generic, []Ingress{{Name: "eth0"}}, true},
+		{"an earlier daemon's program runs in the driver", native, []Ingress{{Name: "eth0"}}, false},
+		{"the program is attached in the driver", generic, []Ingress{{"eth0", true, true}}, false},
+		{"the program is attached in generic mode, where there was one in the driver", native, []Ingress{{"eth0", true, false}}, true},
+		{"packets arrive by the very device", generic, []Ingress{{"bridge0", true, true}}, true},
+		{"packets arrive by the device, and by another", generic, []Ingress{{"bridge0", true, false}, {"eth0", true, true}}, false},
+	} {
+		t.Run(row.promise, func(t *testing.T) {
+			w := over(bridge, row.eth0)
+			w.ingress = row.ingress
+			if _, trouble := w.below(bridge); (trouble == "") != row.may {
+				t.Errorf("said %q, want something: %v", trouble, !row.may)
+			}
+		})
 	}
 }
 

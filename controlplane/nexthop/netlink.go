@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -119,6 +120,7 @@ func asLink(l netlink.Link) Link {
 		Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, MTU: a.MTU,
 		Up:      a.RawFlags&unix.IFF_UP != 0,
 		Carrier: a.RawFlags&unix.IFF_RUNNING != 0,
+		Native:  a.Xdp != nil && a.Xdp.AttachMode == nl.XDP_ATTACHED_DRV,
 		Parent:  a.ParentIndex,
 		Abroad:  a.NetNsID >= 0,
 	}

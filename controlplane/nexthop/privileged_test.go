@@ -102,7 +102,9 @@ func TestPrivilegedADeviceThatXDPCannotSendFromIsTold(t *testing.T) {
 		}
 		balancer.assign(name, fmt.Sprintf("10.60.%d.1/24", n))
 		addr := fmt.Sprintf("10.60.%d.9", n)
-		balancer.watch(t, addr).awaitProblem(addr, row.says)
+		w := balancer.watch(t, addr)
+		w.Set([]netip.Addr{netip.MustParseAddr(addr)}, []Ingress{{Name: "eth1", Attached: true, Native: true}})
+		w.awaitProblem(addr, row.says)
 	}
 }
 

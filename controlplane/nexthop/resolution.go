@@ -31,6 +31,7 @@ type Link struct {
 	MTU     int
 	Up      bool // an administrator wants it up
 	Carrier bool // and it is able to send
+	Native  bool // an XDP program runs in its driver
 
 	Kind     string // as ip link calls it: "vlan", "bond"; "" where it is a network card's
 	Parent   int    // the ifindex of the one below, which may be itself; 0 where there is none
@@ -110,8 +111,7 @@ type answer struct {
 type world struct {
 	links      map[int]Link
 	neighbours map[hop]Neighbour
-	// onlyIngress is the one interface where packets arrive, "" where there are several.
-	onlyIngress string
+	ingress    []Ingress
 }
 
 // resolve finds the way to addr along a route. before is the last known

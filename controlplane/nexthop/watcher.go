@@ -48,7 +48,7 @@ type Watcher struct {
 
 	mu      sync.Mutex
 	wanted  map[netip.Addr]bool
-	ingress []string
+	ingress []Ingress
 	told    map[netip.Addr]Resolution
 }
 
@@ -87,7 +87,7 @@ func New(o Options) *Watcher {
 
 // Set says which addresses to resolve, and by which interfaces packets for them
 // arrive. Addresses that were there before keep their resolution.
-func (w *Watcher) Set(addrs []netip.Addr, ingress []string) {
+func (w *Watcher) Set(addrs []netip.Addr, ingress []Ingress) {
 	wanted := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
 		wanted[addr.Unmap()] = true

@@ -74,11 +74,8 @@ func (w *ways) list() error {
 }
 
 // want takes up new addresses and drops others, also from what was told.
-func (w *ways) want(addrs map[netip.Addr]bool, ingress []string, said map[netip.Addr]Resolution) {
-	w.stale, w.onlyIngress = true, ""
-	if len(ingress) == 1 {
-		w.onlyIngress = ingress[0]
-	}
+func (w *ways) want(addrs map[netip.Addr]bool, ingress []Ingress, said map[netip.Addr]Resolution) {
+	w.stale, w.ingress = true, ingress
 	for addr := range addrs {
 		if w.of[addr] == nil {
 			w.of[addr] = &way{}

@@ -195,6 +195,24 @@ func (h *Host) PlugInBeside(iface string, other *Host) error {
 	return h.plugIn(iface, other.plugs[0].host)
 }
 
+// RefuseXDP makes the driver of an interface refuse programs, so that they run in
+// generic mode: a veth does where its other end may send what fits no page.
+func (h *Host) RefuseXDP(iface string) error {
+	i := slices.IndexFunc(h.plugs, func(p plug) bool { return p.near == iface })
+	if i < 0 {
+		return fmt.Errorf("%s of %s is plugged into nothing", iface, h.Name)
+	}
+	to := h.plugs[i]
+	port, err := to.host.links.LinkByName(to.name)
+	if err == nil {
+		err = to.host.links.LinkSetMTU(port, 9000)
+	}
+	if err != nil {
+		return fmt.Errorf("changing the MTU of port %s of %s: %w", to.name, to.host.Name, err)
+	}
+	return nil
+}
+
 // Replace takes out an interface that is plugged into a switch, and puts another in
 // its place, of the same name and with the same addresses. Its routes are gone but
 // for those that come with addresses.

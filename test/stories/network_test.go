@@ -150,3 +150,58 @@ func (s *stage) nextHopIndex(name string) int {
 	s.must(err)
 	return link.Attrs().Index
 }
+
+func TestPrivilegedABackendBehindABridgeGetsNoSlotsAndTheReasonSaysWhatToDo(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2, SecondSegment: 1}, 1)
+	undo := s.bridge("eth1")
+	s.configure(aside)
+	s.must(s.Start())
+	s.awaitBackends("web", "backend-1 up", "backend-2 up",
+		"backend-3 unresolved XDP cannot send from interface br0, a bridge: give the port that leads to the backends the addresses and the route")
+	for _, vip := range webVIPs {
+		s.spread(vip, weights{"backend-1": 1, "backend-2": 1})
+	}
+	t.Run("until the port has the address itself", func(t *testing.T) {
+		s := s.in(t)
+		asking := s.keepAsking(webVIPs...)
+		undo()
+		s.awaitBackends("web", allUp...)
+		s.spread(webVIPs[0], everyoneAlike)
+		s.nothingLost(asking.finish())
+	})
+}
+
+func TestPrivilegedInGenericModePacketsLeaveByABridgeToo(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2, SecondSegment: 1}, 1)
+	s.bridge("eth1")
+	s.must(s.Lab.Balancer.RefuseXDP("eth0"))
+	s.begin(aside)
+	if in := s.status().Interfaces[0]; in.Mode != "generic" {
+		t.Fatalf("the program is attached like this: %+v", in)
+	}
+	for _, vip := range webVIPs {
+		s.spread(vip, everyoneAlike)
+	}
+}
+
+// bridge puts an interface of the balancer into a bridge, which gets its address.
+func (s *stage) bridge(iface string) (undo func()) {
+	s.t.Helper()
+	links := s.Lab.Balancer.Links()
+	s.must(links.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", TxQLen: -1}}))
+	bridge, err := links.LinkByName("br0")
+	s.must(err)
+	port, err := links.LinkByName(iface)
+	s.must(err)
+	addresses, err := links.AddrList(port, netlink.FAMILY_V4)
+	s.must(err)
+	address := &netlink.Addr{IPNet: addresses[0].IPNet}
+	s.must(links.AddrDel(port, &addresses[0]))
+	s.must(links.LinkSetMaster(port, bridge))
+	s.must(links.LinkSetUp(bridge))
+	s.must(links.AddrAdd(bridge, address))
+	return func() {
+		s.must(links.LinkDel(bridge))
+		s.must(links.AddrAdd(port, address))
+	}
+}
