@@ -10,7 +10,7 @@
 #include "judge.h"
 #include "phases.h"
 
-/* RFC 8200, section 4.5, gives the fragments of a packet 60 seconds; nobody who sends them all takes a fraction of that. */
+/* RFC 8200, section 4.5, gives the fragments of a packet 60 seconds; nobody who sends them all takes a fraction of that. As dataplane.FragmentSeconds. */
 #define FRAGMENT_SECONDS 10
 
 /*

@@ -51,7 +51,7 @@ func (d *daemon) tick() {
 	steps := dataplane.Settle(d.tables, second)
 	if found, whole := s.pass.look(d.tables, second); whole {
 		d.counted(found)
-		steps = append(steps, s.quarantine.Release(d.tables, s.pass.doubted(d.tables, found))...)
+		steps = append(steps, s.quarantine.Release(d.tables, s.pass.doubted(d.tables, found), second)...)
 	}
 	if len(steps) > 0 && d.carryOut(steps) != nil {
 		return

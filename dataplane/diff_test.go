@@ -232,11 +232,11 @@ func TestAFullBackendTableIsUsedToTheLastIndex(t *testing.T) {
 	bring(t, have, State{Services: []Service{service("web", 0, 1, 2, 5)}})
 }
 
-// release frees the indexes of dead backends, as if no flow named them.
+// release frees the indexes of dead backends, as if nothing named them.
 func release(have *Tables) {
 	var quarantine Quarantine
-	for range 2 {
-		for _, step := range quarantine.Release(have, Census{}) {
+	for second := range uint32(2) {
+		for _, step := range quarantine.Release(have, Census{}, 100*second) {
 			step.Replay(have)
 		}
 	}

@@ -17,28 +17,56 @@ func buried(t *testing.T) (have *Tables, index uint32) {
 	return have, index
 }
 
-func TestAnIndexIsFreeAfterTwoSweepsWithoutAFlow(t *testing.T) {
+// later is a census so many seconds after the first, which is at second 1000.
+type later struct {
+	seconds uint32
+	Census
+}
+
+func TestAnIndexIsFreeOnceNoFlowAndNoFragmentCanNameIt(t *testing.T) {
 	have, index := buried(t)
 	none, seen := Census{}, Census{ByBackend: map[uint32]int{index: 1}}
 	for _, row := range []struct {
 		promise  string
-		censuses []Census
+		censuses []later
 		frees    bool
 	}{
-		{"one sweep is not enough", []Census{none}, false},
-		{"two are", []Census{none, none}, true},
-		{"a flow that is seen in the first does not count", []Census{seen, none}, false},
-		{"a flow that is seen in between begins it anew", []Census{none, seen, none}, false},
-		{"until two more have seen none", []Census{none, seen, none, none}, true},
+		{"one sweep is not enough", []later{{0, none}}, false},
+		{"two are, when fragments have been forgotten", []later{{0, none}, {FragmentSeconds + 2, none}}, true},
+		{"a moment before that they are not", []later{{0, none}, {FragmentSeconds + 1, none}}, false},
+		{"nor are many sweeps", []later{{0, none}, {1, none}, {2, none}, {3, none}}, false},
+		{"what is seen of flows meanwhile does not begin fragments' time anew", []later{{0, seen}, {5, none}, {FragmentSeconds + 2, none}}, true},
+		{"a flow that is seen in the first does not count", []later{{0, seen}, {60, none}}, false},
+		{"a flow that is seen in between begins it anew", []later{{0, none}, {60, seen}, {120, none}}, false},
+		{"until two more have seen none", []later{{0, none}, {60, seen}, {120, none}, {121, none}}, true},
 	} {
 		var quarantine Quarantine
 		var steps []Step
 		for _, census := range row.censuses {
-			steps = quarantine.Release(have, census)
+			steps = quarantine.Release(have, census.Census, 1000+census.seconds)
 		}
 		if got := kinds(steps); (got == "-backend") != row.frees || len(steps) > 1 {
 			t.Errorf("%s: got %q", row.promise, got)
 		}
+	}
+}
+
+func TestAnIndexThatWasRevivedRestsAnew(t *testing.T) {
+	have, index := buried(t)
+	var quarantine Quarantine
+	release := func(second uint32) int { return len(quarantine.Release(have, Census{}, second)) }
+	release(0)
+	bring(t, have, State{Services: []Service{service("web", 0, 0, 1)}})
+	if indexOf(have, backendNumber(0).ID) != index {
+		t.Fatal("the backend came back under another index")
+	}
+	release(30)
+	bring(t, have, State{Services: []Service{service("web", 0, 1)}})
+	if release(31)+release(32) > 0 {
+		t.Error("fragments of a moment ago name the index, and it is free")
+	}
+	if release(60) == 0 {
+		t.Error("the index is never free")
 	}
 }
 
@@ -48,7 +76,7 @@ func TestASweepReportsTheFlowsOfTheDeadThatItFrees(t *testing.T) {
 	alive := func(index uint32) bool { return !have.Backends[index].Dead }
 	var quarantine Quarantine
 	for sweep := range 3 {
-		steps := quarantine.Release(have, have.Flows.Sweep(0, alive))
+		steps := quarantine.Release(have, have.Flows.Sweep(0, alive), uint32(60*sweep))
 		if frees := len(steps) > 0; frees != (sweep == 2) {
 			t.Errorf("sweep %d brings %q", sweep+1, kinds(steps))
 		}

@@ -78,7 +78,7 @@ func (w *world) sweep() {
 		entry, known := w.have.Backends[index]
 		return known && !entry.Dead
 	})
-	for _, step := range w.quarantine.Release(w.have, census) {
+	for _, step := range w.quarantine.Release(w.have, census, w.second) {
 		step.Replay(w.have)
 	}
 }
@@ -92,6 +92,7 @@ func (w *world) checkSettles(t *testing.T) {
 		w.settle(t)
 	}
 	for range 3 { // one to forget the flows, two to believe it
+		w.second += FragmentSeconds
 		w.sweep()
 	}
 	for vip, entry := range w.have.VIPs {

@@ -188,7 +188,7 @@ func (h *History) sweep() error {
 	h.swept = h.second
 	census := h.plane.Sweep(h.second)
 	h.say("second %d: swept: %+v", h.second, census)
-	return h.applyAll(h.resting.Release(h.plane.Tables(), census))
+	return h.applyAll(h.resting.Release(h.plane.Tables(), census, h.second))
 }
 
 // end is what every history leads to: without packets all slots settle, and
@@ -212,7 +212,7 @@ func (h *History) end() error {
 	for i := range h.wish {
 		h.wish[i].backends = nil
 	}
-	if err := errors.Join(h.carryOut(), h.sweep(), h.sweep()); err != nil {
+	if err := errors.Join(h.carryOut(), h.sweep(), h.tick(longestIdle+1), h.sweep()); err != nil {
 		return err
 	}
 	return h.promises.empty()

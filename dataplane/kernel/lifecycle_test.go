@@ -59,9 +59,9 @@ func TestPrivilegedTheKernelHoldsWhatTheStepsSay(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	h := newHarness(t)
 	var quarantine dataplane.Quarantine
-	for range 200 {
+	for second := range uint32(200) {
 		h.want(randomServices(random)...)
-		h.apply(quarantine.Release(h.tables, dataplane.Census{})...)
+		h.apply(quarantine.Release(h.tables, dataplane.Census{}, 2*dataplane.FragmentSeconds*second)...)
 		got, err := h.plane.Tables()
 		if err != nil {
 			t.Fatal(err)
