@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels bench lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels bench bench-control lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,9 +37,14 @@ test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bo
 	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
 	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh) -with $$(command -v iperf3) -with $$(command -v ping)" ./test/devices; done
 
-bench: host ## the program and the tables, timed; judge packets by their ratio to Empty
-	$(GO) test -run '^$$' -bench Privileged -benchtime 10x ./dataplane/kernel
-	$(GO) test -run '^$$' -bench . ./dataplane ./dataplane/maglev
+BENCH ?=
+QUICK ?=
+bench: host ## a packet, timed in all scenarios, in 5 minutes (QUICK=1: 1 minute; BENCH=regexp: some; BENCH_JSON=FILE: for machines)
+	BENCH='$(BENCH)' BENCH_QUICK='$(QUICK)' BENCH_JSON='$(if $(BENCH_JSON),$(abspath $(BENCH_JSON)))' \
+	  $(GO) test -count=1 -timeout 15m -run '^$$' -bench PrivilegedPackets -benchtime 1x ./dataplane/kernel
+
+bench-control: ## what the control plane takes for tables and changes
+	$(GO) test -run '^$$' -bench . ./dataplane ./dataplane/maglev ./controlplane/...
 
 lint: bin/staticcheck ## gofmt, go vet, staticcheck, the import rule
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

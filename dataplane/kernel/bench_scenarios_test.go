@@ -1,0 +1,181 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+// scenario is what packets find, and what is sent.
+type scenario struct {
+	name     string
+	empty    string // which of the programs that do nothing; "" is the shipped one
+	world    string // what the maps hold: see benchWorlds
+	flow     flow
+	flowBits int
+	cpus     int    // at once; 0 is one
+	outcome  string // of every packet
+	inserts  bool   // every packet is remembered
+	before   func(*benchWorld)
+	against  string // the scenario of the empty program to compare with
+}
+
+const (
+	emptyTX       = "empty-tx"
+	emptyPass     = "empty-pass"
+	emptyBothCPUs = "empty-tx-both-cpus"
+)
+
+var (
+	segment4  = flow{protocol: dataplane.TCP, ack: true}
+	segment6  = flow{protocol: dataplane.TCP, ack: true, v6: true}
+	syn4      = flow{protocol: dataplane.TCP}
+	datagram4 = flow{protocol: dataplane.UDP}
+)
+
+// at is the flow to another port of the VIP.
+func (f flow) at(port uint16) flow {
+	f.port = port
+	return f
+}
+
+// spread is the flow to many addresses.
+func (f flow) spread(to scattered) flow {
+	f.to = to
+	return f
+}
+
+func scenarios() []scenario {
+	all := []scenario{
+		{name: emptyTX, empty: "tx", flow: segment4},
+		{name: emptyPass, empty: "pass", flow: segment4},
+		{name: emptyBothCPUs, empty: "tx", flow: segment4, cpus: 2},
+	}
+	all = append(all, settledScenarios()...)
+	all = append(all, passScenarios()...)
+	all = append(all, unsettledScenarios()...)
+	all = append(all, sizeScenarios()...)
+	all = append(all, wideScenarios()...)
+	return append(all, scenario{
+		name: "established-tcp4-ipip-16M-both-cpus", world: "settled", flow: segment4.at(portOf(dataplane.IPIP)),
+		flowBits: 24, cpus: 2, outcome: "FORWARD", against: emptyBothCPUs,
+	})
+}
+
+var flowCounts = []struct {
+	name string
+	bits int
+}{{"1", 0}, {"16k", 14}, {"512k", 19}, {"16M", 24}}
+
+// portOf is where the world "settled" has the service of a mode.
+func portOf(forward dataplane.Forward) uint16 { return 80 + uint16(forward) }
+
+// IPv4 travels in IPv4 and IPv6 in IPv6.
+func settledScenarios() (all []scenario) {
+	for _, forward := range []dataplane.Forward{dataplane.IPIP, dataplane.GUE, dataplane.L2} {
+		for _, v6 := range []bool{false, true} {
+			family := "4"
+			if v6 {
+				family = "6"
+			}
+			for _, packet := range []struct {
+				name string
+				flow flow
+			}{
+				{"established-tcp", flow{protocol: dataplane.TCP, ack: true}},
+				{"syn-tcp", flow{protocol: dataplane.TCP}},
+				{"udp", flow{protocol: dataplane.UDP}},
+			} {
+				for _, count := range flowCounts {
+					f := packet.flow.at(portOf(forward))
+					f.v6 = v6
+					all = append(all, scenario{
+						name:  fmt.Sprintf("%s%s-%s-%s", packet.name, family, forward, count.name),
+						world: "settled", flow: f, flowBits: count.bits, outcome: "FORWARD", against: emptyTX,
+					})
+				}
+			}
+		}
+	}
+	return all
+}
+
+func passScenarios() []scenario {
+	return []scenario{
+		{name: "pass-notvip", world: "settled", flow: segment4.at(7), flowBits: 24, outcome: "PASS_NOT_VIP", against: emptyPass},
+		{name: "pass-notvip6", world: "settled", flow: segment6.at(7), flowBits: 24, outcome: "PASS_NOT_VIP", against: emptyPass},
+		{name: "drop-nobackend", world: "dead", flow: segment4, flowBits: 20, outcome: "DROP_NO_BACKEND", against: emptyPass,
+			before: (*benchWorld).ignoreDrops},
+		{name: "drop-nobackend-watched", world: "dead", flow: segment4, flowBits: 20, outcome: "DROP_NO_BACKEND", against: emptyPass,
+			before: (*benchWorld).watchDrops},
+	}
+}
+
+// A million flows are remembered while these run. The fallback of a slot is another
+// backend than its owner, so that the program has a second to note.
+func unsettledScenarios() []scenario {
+	others := func(f flow) flow { f.client = 50000; return f }
+	all := []scenario{
+		{name: "moving-hit-1M", flow: segment4, before: (*benchWorld).rememberMillion},
+		{name: "moving-miss-1M", flow: others(segment4), before: (*benchWorld).rememberMillion},
+		{name: "moving-insert-1M", flow: others(syn4), before: (*benchWorld).rememberMillion, inserts: true},
+		{name: "learning-hit-1M", flow: datagram4, before: (*benchWorld).rememberMillion},
+		{name: "learning-insert-1M", flow: others(datagram4), before: (*benchWorld).rememberMillion, inserts: true},
+		{name: "always-hit-1M", flow: segment4, before: (*benchWorld).rememberMillion},
+		{name: "always-insert-1M", flow: others(syn4), before: (*benchWorld).rememberMillion, inserts: true},
+	}
+	for i := range all {
+		s := &all[i]
+		s.world, _, _ = strings.Cut(s.name, "-")
+		s.flowBits, s.outcome, s.against = millionBits, "FORWARD", emptyTX
+	}
+	return all
+}
+
+// Services and backends beyond what caches hold. VIPs are consecutive addresses.
+func sizeScenarios() (all []scenario) {
+	for _, vips := range []struct {
+		count int
+		mask  uint32
+	}{{1, 0}, {100, 63}, {10_000, 8191}} {
+		all = append(all, scenario{
+			name: fmt.Sprintf("vips-%d", vips.count), world: fmt.Sprintf("vips-%d", vips.count),
+			flow: segment4.spread(scattered{manyVIPs, vips.mask}),
+		})
+	}
+	for _, backends := range []int{10, 1000, 10_000} {
+		name := fmt.Sprintf("backends-%d", backends)
+		all = append(all, scenario{name: name, world: name, flow: segment4})
+	}
+	all = append(all, scenario{name: "services-64", world: "services-64", flow: segment4.spread(scattered{manyVIPs, 63})})
+	for i := range all {
+		all[i].flowBits, all[i].outcome, all[i].against = 19, "FORWARD", emptyTX
+	}
+	return all
+}
+
+// Wide VIPs are every other /28 of a range of addresses, so that a packet to one of
+// the others has the longest way to nothing.
+func wideScenarios() (all []scenario) {
+	for _, count := range []int{1, 128, 8192} {
+		hosts := uint32(count*32 - 1)
+		for _, row := range []struct {
+			name    string
+			flow    flow
+			outcome string
+			against string
+		}{
+			{"exact", segment4, "FORWARD", emptyTX},
+			{"inside", segment4.at(7).spread(scattered{wideVIPs, hosts &^ 16}), "FORWARD", emptyTX},
+			{"pass-far", segment4.at(7).spread(scattered{198<<24 | 18<<16, hosts}), "PASS_NOT_VIP", emptyPass},
+			{"pass-between", segment4.at(7).spread(scattered{wideVIPs | 16, hosts &^ 16}), "PASS_NOT_VIP", emptyPass},
+		} {
+			all = append(all, scenario{
+				name: fmt.Sprintf("wide-%d-%s", count, row.name), world: fmt.Sprintf("wide-%d", count),
+				flow: row.flow, flowBits: 20, outcome: row.outcome, against: row.against,
+			})
+		}
+	}
+	return all
+}
