@@ -31,6 +31,7 @@ type daemon struct {
 	overrides     *overrides
 	keeper        *keeper
 	secret        string // to be kept; "" where the file gives it
+	hashSecret    uint64
 	manager       manager
 	reloader      *reloader
 	published     atomic.Pointer[page]

@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -40,10 +42,34 @@ type Sizes struct {
 	Secret uint64 // keys the flow hash
 }
 
-// serial lets the API read counters while the loop writes, one at a time.
+// serial lets the API read counters and tables while the loop writes, one at a
+// time.
 type serial struct {
-	mu sync.Mutex
-	dp DataPlane
+	mu     sync.Mutex
+	dp     DataPlane
+	closed bool
+}
+
+// Close waits for who looks at the tables, whose memory goes with it.
+func (s *serial) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return s.dp.Close()
+}
+
+// Look lets somebody look at the tables for as long as the call lasts.
+func (s *serial) Look(look func(*dataplane.Tables) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.New("the daemon is ending")
+	}
+	tables, err := s.dp.Tables()
+	if err != nil {
+		return fmt.Errorf("reading the tables: %w", err)
+	}
+	return look(tables)
 }
 
 func (s *serial) Write(step dataplane.Step) error {

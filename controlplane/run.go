@@ -80,7 +80,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
+	shared := &serial{dp: plane}
+	defer shared.Close()
 	listener, err := api.Listen(o.Socket)
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func Run(ctx context.Context, o Options) error {
 	reloader.began, reloader.ended = o.Manager.Reloading, o.Manager.Ready
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
-		plane: &serial{dp: plane}, inbox: inbox, prober: prober, hops: hops, watches: discovery,
+		plane: shared, hashSecret: secret, inbox: inbox, prober: prober, hops: hops, watches: discovery,
 		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}

@@ -55,6 +55,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	packets VIP      one goes to the fallback of each moving slot, now
 //	remember ADDRESS SECONDS N   the program remembers flows
 //	dropped OUTCOME N    the program counts that many packets more
+//	explain PROTOCOL CLIENT TO    what is said of such a packet
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
 func TestSpecs(t *testing.T) {
@@ -134,6 +135,8 @@ func play(t *testing.T, story *txtar.Archive) {
 			s.compare(file, s.scene())
 		case "log":
 			s.compare(file, s.log.take())
+		case "explain":
+			s.compare(file, s.explain(strings.Fields(rest)))
 		default:
 			s.event(verb, rest, strings.TrimSpace(string(file.Data)), file.Data)
 			synctest.Wait()

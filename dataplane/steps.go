@@ -122,7 +122,7 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 	prefixes := prefixesOf(d.vips)
 	steps = d.appendPrefixes(steps, prefixes)
 	wanted := sortedVIPs(d.vips)
-	slices.SortStableFunc(wanted, VIP.compareWidth)
+	slices.SortStableFunc(wanted, VIP.CompareWidth)
 	for _, vip := range wanted {
 		held, known := d.marked[vip]
 		if !known {
@@ -133,7 +133,7 @@ func (d *difference) appendVIPs(steps []Step) []Step {
 		}
 	}
 	held := sortedVIPs(d.have.VIPs)
-	slices.SortStableFunc(held, func(a, b VIP) int { return b.compareWidth(a) })
+	slices.SortStableFunc(held, func(a, b VIP) int { return b.CompareWidth(a) })
 	for _, vip := range held {
 		if _, stays := d.vips[vip]; !stays {
 			steps = append(steps, DeleteVIP{vip})
@@ -168,7 +168,7 @@ func sortedVIPs(vips map[VIP]VIPEntry) []VIP {
 		list = append(list, vip)
 	}
 	slices.SortFunc(list, func(a, b VIP) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.compareWidth(b))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.CompareWidth(b))
 	})
 	return list
 }

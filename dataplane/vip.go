@@ -52,10 +52,10 @@ func (v VIP) Covers(exact VIP) bool {
 	return v.Protocol == exact.Protocol && v.HasPort(exact.Port) && v.Addresses().Contains(exact.Addr)
 }
 
-// compareWidth is below zero where v is more specific than other, as far as they
+// CompareWidth is below zero where v is more specific than other, as far as they
 // have packets in common: the longer prefix, then the one port before the range,
 // and the smaller range first.
-func (v VIP) compareWidth(other VIP) int {
+func (v VIP) CompareWidth(other VIP) int {
 	ports := func(v VIP) int {
 		first, last := v.Ports()
 		return int(last-first) + min(int(v.LastPort), 1)

@@ -41,6 +41,7 @@ Examples:
 			leaf(statusCommand()),
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),
+			leaf(explainCommand()),
 			leaf(drainCommand()),
 			leaf(undrainCommand()),
 			leaf(dropsCommand()),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,24 @@ func (s scene) Services() []api.ServiceBackends {
 			},
 		},
 	}
+}
+
+func (s scene) Explain(client netip.AddrPort, to dataplane.VIP) (api.Explanation, error) {
+	if to.Port != 443 {
+		return api.Explanation{}, api.NewProblem(http.StatusNotFound, to.String()+" is no VIP: its packets are the host's")
+	}
+	return moving, nil
+}
+
+var moving = api.Explanation{
+	SchemaVersion: 1, Protocol: "tcp", Client: "198.51.100.7:40000", To: "192.0.2.10:443", VIP: "192.0.2.10:443/tcp", Service: "web",
+	Forward: "ipip", SlotFrom: "5-tuple", Slot: 4711, Slots: 65537, Phase: "moving",
+	Owner: &api.ExplainedBackend{Address: "10.20.0.12:443", State: "up"}, Fallback: &api.ExplainedBackend{Address: "10.20.0.14:443", State: "drain"},
+	Packets: []api.ExplainedPacket{
+		{Kind: "syn", Outcome: "FORWARD", Rule: "new owner", Why: "it owns the slot now", Backend: &api.ExplainedBackend{Address: "10.20.0.12:443", State: "up", NextHop: "eth1 02:00:00:00:00:02"}},
+		{Kind: "other", Outcome: "DROP_NO_BACKEND", Rule: "fallback", Why: "no backend of web lives that could take it"},
+	},
+	Notes: []string{"a QUIC packet whose connection ID names a backend goes there instead"},
 }
 
 func (s scene) Drain(r api.DrainRequest, by string) (api.Override, error) {
@@ -194,6 +213,7 @@ func TestTables(t *testing.T) {
 		"backends-wide.txt": func() error { return printBackends(&out, backends, true, noon) },
 		"status.txt":        func() error { return printStatusPage(&out, scene{"degraded"}.Status(), noon) },
 		"status-stale.txt":  func() error { return printStatusPage(&out, stale(scene{"degraded"}.Status()), noon) },
+		"explain.txt":       func() error { return printExplanation(&out, moving) },
 		"services-stale.txt": func() error {
 			services.Services[1].StaleSince = services.Services[1].ViewConfirmed
 			defer func() { services.Services[1].StaleSince = nil }()
@@ -286,6 +306,10 @@ func TestExitCodes(t *testing.T) {
 		{"drops of a reason that there is not exit with 4", "drops --reason DROP_IT --socket " + ok, exitNotFound, "not dropped for DROP_IT"},
 		{"as many as were asked for are enough", "drops --count 2 --socket " + ok, exitOK, "watching drops"},
 		{"nobody to tell of drops exits with 3", "drops --socket " + nobody, exitUnreachable, "Is it running?"},
+		{"an explanation exits with 0", "explain tcp 198.51.100.7:40000 192.0.2.10:443 --socket " + ok, exitOK, ""},
+		{"of what is for no VIP with 4", "explain tcp 198.51.100.7:40000 192.0.2.10:80 --socket " + ok, exitNotFound, "is no VIP"},
+		{"an explanation of half a flow exits with 2", "explain tcp 192.0.2.10:80 --socket " + ok, exitUsage, "a protocol, a client and a VIP"},
+		{"one of no flow exits with 1", "explain tcp 198.51.100.7 192.0.2.10:80 --socket " + ok, exitFailure, "is not ADDRESS:PORT"},
 		{"a drain that is taken exits with 0", "drain web 10.20.0.14 --reason test --socket " + ok, exitOK, ""},
 		{"one of nobody exits with 4", "drain web 10.20.0.1 --socket " + ok, exitNotFound, "did you mean 10.20.0.14:443?"},
 		{"one that does not end in time exits with 7", "drain web 10.20.0.14 --wait --timeout 1ms --socket " + ok, exitTimeout, "still has 21845 slots and 33 remembered flows"},
@@ -307,9 +331,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "reload" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +25,13 @@ func (fixed) Services() []ServiceBackends {
 		{Service: Service{Name: "dns"}, Backends: []Backend{{Address: "10.20.0.11:53"}}},
 		{Service: Service{Name: "web"}, Backends: []Backend{{Address: "10.20.0.12:443"}}},
 	}
+}
+
+func (fixed) Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error) {
+	if to.Port != 443 {
+		return Explanation{}, NewProblem(http.StatusNotFound, to.String()+" is no VIP")
+	}
+	return Explanation{SchemaVersion: SchemaVersion, Client: client.String(), VIP: to.String()}, nil
 }
 
 func (fixed) Drain(r DrainRequest, by string) (Override, error) {

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
+
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 // Source is what the server asks. Its answers are snapshots that nobody
@@ -16,6 +19,9 @@ type Source interface {
 	Status() Status
 	// Services are all services with their backends, sorted by name.
 	Services() []ServiceBackends
+	// Explain says where a client's packets to an exact VIP go. An error of type
+	// *Problem is the answer.
+	Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error)
 }
 
 // Handler answers the questions of this package from the source, and changes
@@ -44,6 +50,7 @@ func questions(source Source) *http.ServeMux {
 		}
 		answer(w, http.StatusOK, "application/json", list)
 	})
+	mux.HandleFunc("GET /v1/explain", explain(source))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
 	})

@@ -51,6 +51,7 @@ type Seen struct {
 	Checked                                       int // packets of flows that had to stay where they were
 	ByLaw                                         int // new flows that went to a draining backend
 	Phases                                        [4]int
+	Explained                                     map[dataplane.Why]int
 }
 
 // NewHistory makes up a history. Every promise is worth as much as its dice are
@@ -61,6 +62,7 @@ func NewHistory(plane Plane, hash dataplane.Hash, bytes []byte, say func(string,
 		h.say = func(string, ...any) {}
 	}
 	h.promises = newPromises(plane.Tables(), hash)
+	h.Seen.Explained = map[dataplane.Why]int{}
 	return h
 }
 
@@ -100,15 +102,29 @@ func (h *History) event() error {
 	}
 }
 
+// explain is what an operator would be told of the packet before it is sent.
+func (h *History) explain(p Packet) dataplane.Choice {
+	e, _ := h.plane.Tables().Explain(&h.promises.lookup.hash, p.Client, p.VIP, h.second)
+	if p.SYN {
+		return e.NewFlow
+	}
+	return e.Later
+}
+
 func (h *History) packet() error {
 	p := drawPacket(&h.dice)
 	before := h.promises.look(p, h.second)
+	explained := h.explain(p)
 	chosen, err := h.plane.Send(p, h.second)
 	if err != nil {
 		return fmt.Errorf("second %d: sending %s: %w", h.second, p, err)
 	}
 	h.say("second %d: %s, %s, goes to %d", h.second, p, before, chosen)
+	if chosen != explained.Backend {
+		return fmt.Errorf("second %d: %s went to backend %d, and was explained to go to %d by %q", h.second, p, chosen, explained.Backend, explained.Why)
+	}
 	h.Seen.Packets++
+	h.Seen.Explained[explained.Why]++
 	h.Seen.Phases[before.Phase]++
 	if chosen == dataplane.NoBackend {
 		h.Seen.Dropped++
@@ -230,6 +246,12 @@ func (s *Seen) Add(other Seen) {
 	for phase, count := range other.Phases {
 		s.Phases[phase] += count
 	}
+	if s.Explained == nil {
+		s.Explained = map[dataplane.Why]int{}
+	}
+	for why, count := range other.Explained {
+		s.Explained[why] += count
+	}
 }
 
 // Tame says what never happened in histories, "" if all did.
@@ -243,6 +265,11 @@ func (s *Seen) Tame() string {
 	}
 	for phase, count := range s.Phases {
 		counts["slot was "+dataplane.Phase(phase).String()] = count
+	}
+	for _, why := range dataplane.Rules {
+		if why != dataplane.ByFullTable { // which depends on the table's size
+			counts["packet was explained by "+string(why)] = s.Explained[why]
+		}
 	}
 	for what, count := range counts {
 		if count == 0 {

@@ -124,3 +124,9 @@ func Attached(status api.Status) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Explain is what pointsman explain -o json prints.
+func (b *Balancer) Explain(ctx context.Context, protocol, client, vip string) (api.Explanation, error) {
+	var explained api.Explanation
+	return explained, b.ask(ctx, &explained, "explain", protocol, client, vip)
+}
