@@ -38,7 +38,7 @@ func openWorld(tb testing.TB, name string) *benchWorld {
 	kind, count := kindOf(name)
 	switch kind {
 	case "settled":
-		return worldOf(tb, name, servicesOfModes()...)
+		return worldOf(tb, name, servicesOfModes(benchSlots)...)
 	case "dead":
 		return worldOf(tb, name, bigService("web", 0))
 	case "moving", "learning":
@@ -121,11 +121,11 @@ func manyBackends(count int, v6 bool, forward dataplane.Forward) []dataplane.Bac
 }
 
 // servicesOfModes has a service for each mode and family.
-func servicesOfModes() (all []dataplane.Service) {
+func servicesOfModes(slots uint32) (all []dataplane.Service) {
 	for _, forward := range []dataplane.Forward{dataplane.IPIP, dataplane.GUE, dataplane.L2} {
 		for _, addr := range []netip.Addr{vip4, vip6} {
 			service := dataplane.Service{
-				Name: fmt.Sprintf("%s-%v", forward, addr.Is6()), Slots: benchSlots,
+				Name: fmt.Sprintf("%s-%v", forward, addr.Is6()), Slots: slots,
 				Backends: manyBackends(10, addr.Is6(), forward),
 			}
 			for _, protocol := range []dataplane.Protocol{dataplane.TCP, dataplane.UDP} {

@@ -1,0 +1,184 @@
+package kernel
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/pointsman/pointsman/dataplane"
+)
+
+var update = flag.Bool("update", false, "write anew what a packet costs")
+
+const costFile = "testdata/cost.golden"
+
+// paths are what packets meet. Those before the last prepare the way.
+var paths = []struct {
+	name    string
+	service func(*dataplane.Service)
+	phase   dataplane.Phase
+	packets []flow
+}{
+	{name: "established-tcp4-ipip", packets: []flow{segment4}},
+	{name: "syn-tcp4-ipip", packets: []flow{syn4}},
+	{name: "udp4-ipip", packets: []flow{datagram4}},
+	{name: "established-tcp6-ipip", packets: []flow{segment6}},
+	{name: "udp6-ipip", packets: []flow{{protocol: dataplane.UDP, v6: true}}},
+	{name: "established-tcp4-gue", service: by(dataplane.GUE), packets: []flow{segment4}},
+	{name: "established-tcp6-gue", service: by(dataplane.GUE), packets: []flow{segment6}},
+	{name: "established-tcp4-l2", service: by(dataplane.L2), packets: []flow{segment4}},
+	{name: "established-tcp4-redirect", service: byAnotherInterface, packets: []flow{segment4}},
+	{name: "client-affinity-tcp4", service: func(s *dataplane.Service) { s.AffinityClient = true }, packets: []flow{segment4}},
+	{name: "pass-notvip", packets: []flow{segment4.at(7)}},
+	{name: "pass-notvip6", packets: []flow{segment6.at(7)}},
+	{name: "moving-insert", phase: dataplane.Moving, packets: []flow{syn4}},
+	{name: "moving-hit", phase: dataplane.Moving, packets: []flow{syn4, segment4, segment4}},
+	{name: "moving-miss", phase: dataplane.Moving, packets: []flow{segment4, segment4}},
+	{name: "settling-miss", phase: dataplane.Settling, packets: []flow{segment4, segment4}},
+	{name: "learning-insert", phase: dataplane.Learning, packets: []flow{datagram4}},
+	{name: "learning-hit", phase: dataplane.Learning, packets: []flow{datagram4, datagram4}},
+	{name: "always-insert", service: always, packets: []flow{syn4}},
+	{name: "always-hit", service: always, packets: []flow{syn4, segment4, segment4}},
+}
+
+func always(s *dataplane.Service) { s.Tracking = dataplane.TrackAlways }
+
+func by(forward dataplane.Forward) func(*dataplane.Service) {
+	return func(s *dataplane.Service) {
+		for i := range s.Backends {
+			s.Backends[i].Forward = forward
+		}
+	}
+}
+
+func byAnotherInterface(s *dataplane.Service) {
+	for i := range s.Backends {
+		s.Backends[i].Hop.Interface = loopback + 1
+	}
+}
+
+// The guard of the fast path's cost. It times nothing: it counts what the shipped
+// program does for a packet. Who makes it worse has to commit the greater number.
+func TestAPacketCostsWhatIsCommitted(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("# What a packet costs: instructions of the shipped program, helpers and maps in the order of calls,\n" +
+		"# cache lines of each map. Written by: go test ./dataplane/kernel -run TestAPacketCosts -update\n")
+	for _, p := range paths {
+		cost, _, err := pathCost(t, p.service, p.phase, p.packets)
+		if err != nil {
+			t.Fatalf("%s: %v", p.name, err)
+		}
+		fmt.Fprintf(&text, "%-26s %4d instructions; %s; %s\n", p.name, cost.instructions, strings.Join(cost.calls, " "), touched(cost))
+	}
+	for _, s := range hotStructures {
+		fmt.Fprintf(&text, "struct %-19s %4d bytes, %d lines at most\n", s.name, s.size, linesOf(s.size))
+	}
+	if *update {
+		if err := os.WriteFile(costFile, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(costFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, got := strings.Split(string(want), "\n"), strings.Split(text.String(), "\n")
+	for i := range max(len(wanted), len(got)) {
+		if i >= len(wanted) || i >= len(got) || wanted[i] != got[i] {
+			t.Fatalf("line %d of %s differs. If that is meant: -update, and commit it with the reason.\ngot  %s\nwant %s",
+				i+1, costFile, strings.Join(got[min(i, len(got)):], "\n     "), strings.Join(wanted[min(i, len(wanted)):], "\n     "))
+		}
+	}
+}
+
+// hotStructures are what packets read from maps.
+var hotStructures = []struct {
+	name string
+	size uintptr
+}{
+	{"vip_key", unsafe.Sizeof(lbVipKey{})},
+	{"vip", unsafe.Sizeof(lbVip{})},
+	{"slot_line", unsafe.Sizeof(lbSlotLine{})},
+	{"backend", unsafe.Sizeof(lbBackend{})},
+	{"backend_count", unsafe.Sizeof(lbBackendCount{})},
+	{"condition_line", unsafe.Sizeof(lbConditionLine{})},
+	{"flow_bucket", unsafe.Sizeof(lbFlowBucket{})},
+}
+
+// linesOf is for a structure that starts where a line does, if it fills one.
+func linesOf(size uintptr) uintptr { return (size + cacheLine - 1) / cacheLine }
+
+func touched(c cost) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(c.lines)) {
+		if !strings.HasPrefix(name, ".") {
+			all = append(all, fmt.Sprintf("%s %d", name, len(c.lines[name])))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// pathCost is the cost of the last packet, and what became of it.
+func pathCost(t testing.TB, change func(*dataplane.Service), phase dataplane.Phase, packets []flow) (cost, []byte, error) {
+	t.Helper()
+	m := shippedMachine(t, pathServices(change, packets[0].v6)...)
+	if phase != dataplane.Settled {
+		m.unsettle(packets[0].protocol, phase)
+	}
+	for _, f := range packets {
+		if _, err := m.run(f.frame(t)); err != nil {
+			return cost{}, nil, err
+		}
+	}
+	return m.cost, m.frame(), nil
+}
+
+func pathServices(change func(*dataplane.Service), v6 bool) []dataplane.Service {
+	service := serviceOn("web", manyBackends(2, v6, dataplane.IPIP)...)
+	if change != nil {
+		change(&service)
+	}
+	return []dataplane.Service{service}
+}
+
+// unsettle puts all slots into a phase, with the other backend of two as fallback.
+func (m *machine) unsettle(protocol dataplane.Protocol, phase dataplane.Phase) {
+	for _, at := range m.maps[lbMapVips].hash {
+		const flagsAt = unsafe.Offsetof(lbVip{}.Flags)
+		m.store(at+uint64(flagsAt), m.load(at+uint64(flagsAt), 4)|uint64(lbVipFlagVIP_UNSETTLED), 4)
+	}
+	conditions := dataplane.MakeConditions(int(testLimits.Backends) * 64)
+	for slot := range uint32(251) {
+		owner := uint32(m.load(m.maps[lbMapSlots].values+uint64(4*slot), 4))
+		conditions.Put(slot, protocol, dataplane.Condition{Phase: phase, Fallback: 3 - owner})
+	}
+	copy(m.memory(m.maps[lbMapConditions].values, 4*len(conditions)), flat([]uint32(conditions)))
+}
+
+// The machine is only worth its counts if it does what the kernel does.
+func TestPrivilegedTheMachineSendsWhatTheKernelSends(t *testing.T) {
+	h := newHarness(t)
+	h.want(servicesOfModes(251)...)
+	m := shippedMachine(t, servicesOfModes(251)...)
+	for _, forward := range []dataplane.Forward{dataplane.IPIP, dataplane.GUE, dataplane.L2} {
+		for _, f := range []flow{segment4, syn4, datagram4, segment6, {protocol: dataplane.UDP, v6: true}, {protocol: dataplane.UDP, port: 7}} {
+			if f.port == 0 {
+				f.port = portOf(forward)
+			}
+			verdict, err := m.run(f.frame(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := h.send(f.frame(t))
+			if got := m.frame(); verdict != want.verdict || !bytes.Equal(got, want.frame) {
+				t.Errorf("%s %+v: the machine says %d and\n%x\nthe kernel %d and\n%x", forward, f, verdict, got, want.verdict, want.frame)
+			}
+		}
+	}
+}
