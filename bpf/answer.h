@@ -17,6 +17,14 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 }
 
+/* A group cannot be where an answer comes from. */
+static __always_inline int is_to_group(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = header_at(ctx, 0, sizeof(*eth));
+
+	return eth && eth->h_dest[0] & 1;
+}
+
 /* The first word of an ICMP message, whose type changes and whose code is zero; the rest of it stays. */
 static __always_inline void answer_icmp(struct icmp *icmp, __u8 type)
 {
@@ -66,8 +74,6 @@ static __always_inline enum outcome answer_echo(struct xdp_md *ctx, const struct
 {
 	struct ethhdr *eth = header_at(ctx, 0, sizeof(*eth));
 
-	if (eth && eth->h_dest[0] & 1)	/* to a group, which cannot be where the answer comes from */
-		return PASS_ICMP;
 	if (!eth || !(pkt->to.v6 ? answer_ipv6(ctx, pkt) : answer_ipv4(ctx, pkt)))
 		return DROP_UNREADABLE;
 	swap_macs(eth);

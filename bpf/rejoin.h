@@ -49,7 +49,10 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pkt
 	};
 }
 
-/* Remembers where a first fragment went. What the host gets of a VIP's address it gets whole. */
+/*
+ * Remembers where a first fragment went. What the host gets of a VIP's address it
+ * gets whole; what found no living backend went nowhere.
+ */
 static __always_inline void remember_first(const struct packet *pkt, const struct headers *ip, enum outcome outcome)
 {
 	struct fragment_key key = fragment_key(pkt, ip);
@@ -59,6 +62,8 @@ static __always_inline void remember_first(const struct packet *pkt, const struc
 		.entropy = pkt->entropy,
 	};
 
+	if (outcome == DROP_NO_BACKEND)
+		return;
 	if (way.backend || (outcome == PASS_NOT_VIP && is_vip_address(pkt)))
 		bpf_map_update_elem(&fragments, &key, &way, BPF_ANY);
 }
@@ -84,7 +89,15 @@ static __noinline enum outcome hold(struct xdp_md *ctx, struct held_fragment *he
 	return HOLD_FRAGMENT;
 }
 
-/* Finds the backend of a later fragment. */
+/* NULL if it is not known, or no longer. */
+static __always_inline struct fragment_way *find_first(const struct fragment_key *key)
+{
+	struct fragment_way *way = bpf_map_lookup_elem(&fragments, key);
+
+	return way && now_seconds() - way->second <= FRAGMENT_SECONDS ? way : NULL;
+}
+
+/* Finds the backend of a later fragment. Whose it is comes first, as with whole packets: the host gets its own as they are. */
 static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pkt, const struct headers *ip,
 					   struct backend **backend)
 {
@@ -93,15 +106,15 @@ static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pk
 
 	if (!is_vip_address(pkt))
 		return PASS_NOT_VIP;
+	way = find_first(&held.key);
+	if (way && !way->backend)
+		return PASS_NOT_VIP;
 	pkt->least = ip->transport - pkt->ip_offset;
 	pkt->unanswerable = 1;
 	if (!is_true_length(pkt))
 		return DROP_BAD_LENGTH;
-	way = bpf_map_lookup_elem(&fragments, &held.key);
-	if (!way || now_seconds() - way->second > FRAGMENT_SECONDS)
+	if (!way)
 		return hold(ctx, &held);
-	if (!way->backend)
-		return PASS_NOT_VIP;
 	pkt->backend = way->backend;
 	pkt->entropy = way->entropy;
 	*backend = bpf_map_lookup_elem(&backends, &pkt->backend);

@@ -76,6 +76,13 @@ static __always_inline enum outcome unquote(struct xdp_md *ctx, struct packet *p
 	return FORWARD;
 }
 
+/* What is not answered for a reason of its own is the host's, whatever its length says. */
+static __always_inline int is_answered(struct xdp_md *ctx, const struct packet *pkt, const struct headers *ip,
+				       const struct icmp *icmp)
+{
+	return is_echo_request(pkt, icmp) && ip->plain && is_host(&pkt->source, pkt->to.v6) && !is_to_group(ctx);
+}
+
 /* FORWARD if the packet goes on as one of the flow that it is about. */
 static __always_inline enum outcome read_message(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
 {
@@ -90,7 +97,7 @@ static __always_inline enum outcome read_message(struct xdp_md *ctx, struct pack
 		return DROP_UNREADABLE;
 	pkt->least = ip->transport - pkt->ip_offset + sizeof(*icmp);
 	pkt->unanswerable = 1;
-	if (is_echo_request(pkt, icmp) && ip->plain && is_host(&pkt->source, pkt->to.v6))
+	if (is_answered(ctx, pkt, ip, icmp))
 		return is_true_length(pkt) ? answer_echo(ctx, pkt) : DROP_BAD_LENGTH;
 	if (!is_error(pkt, icmp))
 		return PASS_ICMP;

@@ -158,11 +158,14 @@ func (h *harness) counters() map[string]uint64 {
 	return packets
 }
 
-// dirtyHeadroom is a program that fills the 64 bytes before the packet with
+// dirtyBytes is what a program needs in front of a packet at most.
+const dirtyBytes = 64
+
+// dirtyHeadroom is a program that fills so many bytes before the packet with
 // 0xff and goes on with program.
 func dirtyHeadroom(tb testing.TB, program *ebpf.Program) *ebpf.Program {
 	tb.Helper()
-	const size = 64
+	const size = dirtyBytes
 	next := programArray(tb, program)
 	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),

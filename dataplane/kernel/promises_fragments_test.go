@@ -41,6 +41,10 @@ func TestPrivilegedFragmentsFollowTheirFirstOrAreDroppedByName(t *testing.T) {
 		{says: "a length that lies", after: [][]byte{first4}, frame: put(last4, 2, 0x40), fate: dropped("DROP_BAD_LENGTH")},
 		{says: "a length that lies over IPv6", after: [][]byte{first6}, frame: put(last6, 4, 0x40), fate: dropped("DROP_BAD_LENGTH")},
 
+		{says: "a length that lies, before its first", frame: put(last4, 2, 0x40), fate: dropped("DROP_BAD_LENGTH")},
+		{says: "the host gets its own whatever its length says", after: [][]byte{frame(ip4(part(0, true)), udp(noVIP, 1000))}, frame: put(last4, 2, 0x40), fate: passes("PASS_NOT_VIP")},
+		{says: "so it does over IPv6", after: [][]byte{frame(ip6(part(0, true)), udp(noVIP, 1000))}, frame: put(last6, 4, 0x40), fate: passes("PASS_NOT_VIP")},
+
 		{says: "a first fragment without all of its TCP header", frame: cut(frame(ip4(part(0, true)), data(ipipTo4)), 39), fate: dropped("DROP_UNREADABLE")},
 		{says: "a first fragment without all of its UDP header", frame: cut(first6, 55), fate: dropped("DROP_UNREADABLE")},
 		{says: "somebody else's", frame: cut(frame(ip4(elsewhere4, part(0, true)), data(ipipTo4)), 39), fate: passes("PASS_UNREADABLE")},

@@ -123,7 +123,7 @@ func (s *stage) forget() {
 
 // foresee is what the oracle says of a packet.
 func (s *stage) foresee(frame []byte) result {
-	fate := s.oracle.Receive(oracle.Arrival{Frame: frame, Interface: loopback, Second: courtSecond})
+	fate := s.oracle.Receive(oracle.Arrival{Frame: frame, Interface: loopback, Second: courtSecond, Headroom: 192})
 	counter := string(fate.Outcome)
 	if fate.Outcome == oracle.Forward {
 		counter = fmt.Sprintf("backend %d", fate.Backend)

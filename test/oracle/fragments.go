@@ -52,24 +52,38 @@ func (p *packet) hasPorts() bool {
 	return p.protocol == protocolTCP || p.protocol == protocolUDP || p.v6 && p.isLaterFragment() && isExtension(p.protocol)
 }
 
-// laterFragment goes where its first went. It has no ports; where nobody knows
-// where the first went it is never sent by a guess, since a fragment of TCP at
-// the wrong backend would reset a connection.
+// whereFirstWent is the way of a packet's first fragment, for as long as it counts.
+func (b *Balancer) whereFirstWent(p *packet) (FragmentWay, bool) {
+	first, known := b.Fragments[p.fragmentKey()]
+	return first, known && p.arrival.Second-first.Second <= fragmentSeconds
+}
+
+// laterFragment goes where its first went: it has no ports. What is the host's own
+// stays so whatever its length says; the rest is judged.
 func (b *Balancer) laterFragment(p *packet) Fate {
 	if !b.isVIPAddress(p.destination) {
 		return p.rejected(PassNotVIP)
 	}
-	if p.lengthLies(0) {
-		return p.rejected(DropBadLength)
-	}
-	first, known := b.Fragments[p.fragmentKey()]
+	first, known := b.whereFirstWent(p)
 	switch {
-	case !known || p.arrival.Second-first.Second > fragmentSeconds:
-		return p.rejected(DropFragment)
-	case first.Backend == dataplane.NoBackend:
+	case known && first.Backend == dataplane.NoBackend:
 		return p.rejected(PassNotVIP)
-	case !b.alive(first.Backend):
+	case p.lengthLies(0):
+		return p.rejected(DropBadLength)
+	case known && b.alive(first.Backend):
+		return b.send(p, first.Backend, first.Entropy)
+	}
+	return b.hold(p)
+}
+
+// hold hands a fragment to whoever holds those that come before their first, once.
+// It is never sent by a guess, since a fragment of TCP at the wrong backend would
+// reset a connection.
+func (b *Balancer) hold(p *packet) Fate {
+	if !b.Holds || p.arrival.WasHeld {
 		return p.rejected(DropFragment)
 	}
-	return b.send(p, first.Backend, first.Entropy)
+	fate := p.rejected(HoldFragment)
+	fate.Held = p.fragmentKey()
+	return fate
 }

@@ -25,7 +25,8 @@ const (
 )
 
 // icmp is for a VIP's address if for anything: echo requests are answered,
-// errors go to the flow's backend, the host gets the rest.
+// errors go to the flow's backend, the host gets the rest. Lengths are judged of
+// what is answered or sent on: the host's own is its to judge.
 func (b *Balancer) icmp(p *packet) Fate {
 	switch {
 	case !b.isVIPAddress(p.destination):
@@ -34,7 +35,7 @@ func (b *Balancer) icmp(p *packet) Fate {
 		return p.rejected(PassICMP)
 	case p.cutShort() || len(p.transport()) < icmpSize:
 		return p.rejected(DropUnreadable)
-	case p.isEchoRequest() && !isNoHost(p.source):
+	case p.isEchoRequest() && p.mayBeAnswered():
 		return p.echo()
 	case p.isICMPError():
 		return b.icmpError(p)
@@ -64,9 +65,6 @@ func (p *packet) isICMPError() bool {
 func (p *packet) echo() Fate {
 	if p.lengthLies(icmpSize) {
 		return p.rejected(DropBadLength)
-	}
-	if p.isToGroup() {
-		return p.rejected(PassICMP)
 	}
 	ip := append([]byte(nil), p.ip()...)
 	if p.v6 {

@@ -12,12 +12,13 @@ import (
 	"github.com/pointsman/pointsman/dataplane/fake"
 )
 
-// Arrival is a frame, the interface that it came in on, and the second of the
-// monotonic clock.
+// Arrival is a frame that comes in.
 type Arrival struct {
 	Frame     []byte
 	Interface uint32
-	Second    uint32
+	Second    uint32 // of the monotonic clock
+	Headroom  int    // bytes that the driver has left in front of the frame
+	WasHeld   bool   // and is sent again
 }
 
 // Fate is what becomes of a packet.
@@ -32,6 +33,8 @@ type Fate struct {
 	Backend uint32
 	Bytes   int
 	NewFlow bool
+	// Held is what whoever holds a fragment is told of its packet.
+	Held FragmentKey
 }
 
 // Outcome is what became of a packet, and why, by its name in bpf/types.h. The
@@ -59,6 +62,7 @@ const (
 	DropICMPQuote   Outcome = "DROP_ICMP_QUOTE"
 	DropNoBackend   Outcome = "DROP_NO_BACKEND"
 	DropTooBig      Outcome = "DROP_TOO_BIG"
+	DropNoHeadroom  Outcome = "DROP_NO_HEADROOM"
 	DropNoEgress    Outcome = "DROP_NO_EGRESS"
 )
 
@@ -82,11 +86,13 @@ type Balancer struct {
 	Flows     *fake.Balancer // balances by the same tables
 	Fragments map[FragmentKey]FragmentWay
 	errors    budget
+	vips      []dataplane.VIP // the most specific first
 }
 
 // Settings are the same for all packets.
 type Settings struct {
 	ErrorsPerSecond uint32 // how many packets that are too big are answered
+	Holds           bool   // somebody holds fragments that come before their first
 }
 
 // New returns a balancer that remembers what the tables do and nothing else.
@@ -97,7 +103,15 @@ func New(tables *dataplane.Tables, hash dataplane.Hash, settings Settings) *Bala
 		Hash:      hash,
 		Flows:     fake.NewBalancer(tables, hash),
 		Fragments: make(map[FragmentKey]FragmentWay),
+		vips:      mostSpecificFirst(tables.VIPs),
 	}
+}
+
+// Change makes a change to the tables. A range of ports is one VIP here, however
+// the kernel holds it.
+func (b *Balancer) Change(step dataplane.Step) {
+	step.Replay(b.Tables)
+	b.vips = mostSpecificFirst(b.Tables.VIPs)
 }
 
 // Receive is the way of a packet. It never changes the arrival's frame.

@@ -17,6 +17,10 @@ func (b *Balancer) send(p *packet, index, entropy uint32) Fate {
 	if p.length+overhead(backend) > int(backend.Hop.MTU) {
 		return b.tooBig(p, backend)
 	}
+	frame := encapsulate(p, backend, entropy)
+	if len(frame)-len(p.arrival.Frame) > p.arrival.Headroom {
+		return p.rejected(DropNoHeadroom)
+	}
 	verdict := Redirect
 	if backend.Hop.Interface == p.arrival.Interface {
 		verdict = TX
@@ -26,7 +30,7 @@ func (b *Balancer) send(p *packet, index, entropy uint32) Fate {
 	return Fate{
 		Outcome: Forward,
 		Verdict: verdict,
-		Frame:   encapsulate(p, backend, entropy),
+		Frame:   frame,
 		Backend: index,
 		Bytes:   p.length,
 		NewFlow: p.syn,

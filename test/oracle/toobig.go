@@ -34,9 +34,12 @@ func (b *Balancer) tooBig(p *packet, backend dataplane.BackendEntry) Fate {
 		outcome = ReplyTooBigNoDF
 	}
 	mtu := int(backend.Hop.MTU) - overhead(backend)
-	reply := p.fragmentationNeeded(mtu)
+	headers, reply := ipv4Size+icmpSize, p.fragmentationNeeded(mtu)
 	if p.v6 {
-		reply = p.packetTooBig(mtu)
+		headers, reply = ipv6Size+icmpSize, p.packetTooBig(mtu)
+	}
+	if headers > p.arrival.Headroom {
+		return p.rejected(DropNoHeadroom)
 	}
 	return Fate{Outcome: outcome, Verdict: TX, Frame: append(p.replyLink(), reply...)}
 }

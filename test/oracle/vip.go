@@ -1,41 +1,57 @@
 package oracle
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
 
-// findVIP finds the most specific VIP of a packet: that of this address and
+// FindVIP finds the most specific VIP of a packet: that of this address and
 // port; else of the longest prefix that has the port, and there the port alone
 // before the range, and the range before any port.
-func (b *Balancer) findVIP(to dataplane.VIP) (dataplane.VIPEntry, bool) {
-	if entry, known := b.Tables.VIPs[to]; known {
-		return entry, true
-	}
-	var best dataplane.VIP
-	found := false
-	for vip := range b.Tables.VIPs {
-		if vip.Covers(to) && (!found || isMoreSpecific(vip, best)) {
-			best, found = vip, true
+func (b *Balancer) FindVIP(to dataplane.VIP) (vip dataplane.VIP, found bool) {
+	for _, vip := range b.vips {
+		if vip.Covers(to) {
+			return vip, true
 		}
 	}
-	return b.Tables.VIPs[best], found
+	return dataplane.VIP{}, false
 }
 
-func isMoreSpecific(vip, than dataplane.VIP) bool {
-	if vip.HostBits != than.HostBits {
-		return vip.HostBits < than.HostBits
+func (b *Balancer) findVIP(to dataplane.VIP) (dataplane.VIPEntry, bool) {
+	vip, found := b.FindVIP(to)
+	return b.Tables.VIPs[vip], found
+}
+
+// mostSpecificFirst sorts VIPs so that the first that covers a packet is its own.
+// Ranges of one prefix have no port in common.
+func mostSpecificFirst(vips map[dataplane.VIP]dataplane.VIPEntry) []dataplane.VIP {
+	ports := func(vip dataplane.VIP) int {
+		switch {
+		case vip.HasAnyPort():
+			return 2
+		case vip.LastPort > 0:
+			return 1
+		}
+		return 0
 	}
-	first, last := vip.Ports()
-	firstOther, lastOther := than.Ports()
-	return last-first < lastOther-firstOther
+	return slices.SortedFunc(maps.Keys(vips), func(a, b dataplane.VIP) int {
+		return cmp.Or(
+			cmp.Compare(a.HostBits, b.HostBits),
+			cmp.Compare(ports(a), ports(b)),
+			// The rest is for an order that is always the same.
+			a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol),
+		)
+	})
 }
 
 // isVIPAddress tells whether some VIP has an address. It is asked only where
 // there are no ports to tell a VIP by.
 func (b *Balancer) isVIPAddress(addr netip.Addr) bool {
-	for vip := range b.Tables.VIPs {
+	for _, vip := range b.vips {
 		if vip.Addresses().Contains(addr) {
 			return true
 		}

@@ -8,6 +8,24 @@ type Dice struct{ left []byte }
 // NewDice are the dice of a case.
 func NewDice(bytes []byte) *Dice { return &Dice{bytes} }
 
+// perPacket is how many dice each packet has, used or not: a change in those of one
+// packet leaves the others as they are.
+const perPacket = 72
+
+// next are the dice of the next packet.
+func (d *Dice) next() *Dice {
+	of := NewDice(d.left[:min(perPacket, len(d.left))])
+	d.left = d.left[len(of.left):]
+	return of
+}
+
+// rest is what is left, as it is.
+func (d *Dice) rest() []byte {
+	rest := d.left
+	d.left = nil
+	return rest
+}
+
 // Over tells whether the dice are used up.
 func (d *Dice) Over() bool { return len(d.left) == 0 }
 

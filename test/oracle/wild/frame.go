@@ -6,8 +6,11 @@ import (
 	"github.com/pointsman/pointsman/test/packet"
 )
 
-// Frame is something that comes in: a packet of some kind, whole or damaged.
-func (d *Dice) Frame() []byte {
+// frame is something that comes in: a packet of some kind, whole or damaged.
+func (d *Dice) frame() []byte {
+	if d.oneIn(64) {
+		return d.raw()
+	}
 	frame := d.link().Frame(d.packet())
 	if len(frame) > mostBytes {
 		frame = frame[:mostBytes]
@@ -21,13 +24,22 @@ func (d *Dice) Frame() []byte {
 // mostBytes is what BPF_PROG_TEST_RUN takes on a page of 4 KiB.
 const mostBytes = 3400
 
+// raw is a frame of dice, for whoever looks for packets in a guided way.
+func (d *Dice) raw() []byte {
+	link := packet.Ethernet{To: balancerMAC, From: pick(d, clientMACs), Type: pick(d, []uint16{packet.TypeIPv4, packet.TypeIPv6})}
+	return link.Frame(d.rest())
+}
+
 func (d *Dice) link() packet.Ethernet {
 	link := packet.Ethernet{To: balancerMAC, From: pick(d, clientMACs)}
+	if d.oneIn(16) {
+		link.To = groupMAC
+	}
 	if !d.oneIn(4) {
 		return link
 	}
-	types := []uint16{packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, 0x9100}
-	for range 1 + d.Roll(3) {
+	types := []uint16{packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, 0x9100}
+	for range pick(d, []int{1, 1, 2, 2, 3}) {
 		link.Tags = append(link.Tags, packet.Tag{Type: pick(d, types), TCI: uint16(d.wide())})
 	}
 	if d.oneIn(16) {
@@ -56,14 +68,14 @@ func (d *Dice) packet() []byte {
 func (d *Dice) ip() packet.IP {
 	ip := packet.IP{TOS: uint8(pick(d, []int{0, 0, 46<<2 | 2, 255})), ID: uint16(d.Roll(3)), DF: d.oneIn(2), TTL: pick(d, []uint8{57, 64, 1, 255})}
 	if d.oneIn(2) {
-		ip.From, ip.To = pick(d, clients6), pick(d, others6)
+		ip.From, ip.To = pick(d, clients6), d.destination(vips6, others6)
 		ip.Label = uint32(d.wide())
 		if d.oneIn(4) {
 			ip.Extensions = d.extensions()
 		}
 		return ip
 	}
-	ip.From, ip.To = pick(d, clients4), pick(d, others4)
+	ip.From, ip.To = pick(d, clients4), d.destination(vips4, others4)
 	if d.oneIn(5) {
 		ip.Options = make([]byte, 4*(1+d.Roll(10)))
 		for i := range ip.Options {
@@ -93,7 +105,7 @@ func (d *Dice) extensions() (all []packet.Extension) {
 
 // segment is one of TCP or UDP, and tells the header which.
 func (d *Dice) segment(ip *packet.IP) []byte {
-	from, to := pick(d, clientPorts), pick(d, ports)
+	from, to := pick(d, clientPorts), d.port()
 	if d.oneIn(2) {
 		ip.Protocol = packet.UDPIP
 		return packet.UDP(from, to, d.payload())
@@ -106,6 +118,24 @@ func (d *Dice) segment(ip *packet.IP) []byte {
 		options[i] = 1
 	}
 	return packet.TCP(from, to, flags, options, d.payload())
+}
+
+// port is one that VIPs have, or lies at the edge of a range that they have.
+func (d *Dice) port() uint16 {
+	switch d.Roll(8) {
+	case 6:
+		return pick(d, edges) + uint16(d.Roll(3)) - 1
+	case 7:
+		return pick(d, otherPorts)
+	}
+	return pick(d, vipPorts)
+}
+
+func (d *Dice) destination(vips, others []netip.Addr) netip.Addr {
+	if d.oneIn(5) {
+		return pick(d, others)
+	}
+	return pick(d, vips)
 }
 
 // payload is mostly short, and else about as long as some path takes.
@@ -139,7 +169,7 @@ var connectionIDs = [][]byte{
 // flat is a packet without the recursion of others in it.
 func (d *Dice) flat() []byte {
 	ip := d.ip()
-	from, to := pick(d, clientPorts), pick(d, ports)
+	from, to := pick(d, clientPorts), d.port()
 	ip.Protocol = packet.UDPIP
 	return ip.Packet(packet.UDP(from, to, make([]byte, d.Roll(20))))
 }
@@ -180,8 +210,9 @@ func (d *Dice) echo(ip packet.IP) []byte {
 		code = 1
 	}
 	rest := make([]byte, pick(d, []int{0, 56, 8, 1400}))
-	for i := range rest {
-		rest[i] = byte(d.Roll(256))
+	for i, word := 0, d.wide(); i < len(rest); i++ {
+		word = word*75 + 74 // any sum, not only that of zeroes
+		rest[i] = byte(word)
 	}
 	return ip.Packet(packet.Message(kind, code, uint32(d.wide())<<16|uint32(d.wide()), rest))
 }
@@ -199,7 +230,7 @@ func (d *Dice) icmpError(ip packet.IP) []byte {
 	if d.oneIn(16) {
 		quoted.From = pick(d, clientsOf(ip.V6()))
 	}
-	port := pick(d, ports)
+	port := d.port()
 	segment := packet.TCP(port, pick(d, clientPorts), packet.ACK, nil, make([]byte, d.Roll(40)))
 	quoted.Protocol = packet.TCPIP
 	if d.oneIn(2) {

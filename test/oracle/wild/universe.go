@@ -2,6 +2,7 @@ package wild
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/pointsman/pointsman/test/oracle"
 	"github.com/pointsman/pointsman/test/packet"
@@ -17,32 +18,32 @@ func addresses(texts ...string) (all []netip.Addr) {
 // The universe is small, so that packets meet. What is listed more than once
 // is drawn more often.
 var (
-	vipAddresses = addresses("192.0.2.10", "192.0.2.11", "2001:db8:10::10", "2001:db8:10::11")
+	vips4        = addresses("192.0.2.10", "192.0.2.11")
+	vips6        = addresses("2001:db8:10::10", "2001:db8:10::11")
+	vipAddresses = slices.Concat(vips4, vips6)
 	vipPorts     = []uint16{80, 53, 443, 4500}
 
 	clients4 = addresses("198.51.100.7", "198.51.100.7", "198.51.100.8", "198.51.100.9", "203.0.113.25",
 		"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "223.255.255.255", "192.0.2.10")
 	clients6 = addresses("2001:db8:7::7", "2001:db8:7::7", "2001:db8:7::8", "2001:db8:20::25",
 		"::", "::1", "ff02::1", "::2", "::ffff:198.51.100.7", "fe80::1", "2001:db8:10::10")
-	others4 = addresses("192.0.2.10", "192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.99", "10.1.2.3", "192.0.2.11")
-	others6 = addresses("2001:db8:10::10", "2001:db8:10::10", "2001:db8:10::11", "2001:db8:10::12",
-		"::ffff:192.0.2.10", "2001:db8:10::11", "ff02::1")
+	others4 = addresses("192.0.2.12", "192.0.2.99", "192.0.2.9", "10.1.2.3", "203.0.113.25")
+	others6 = addresses("2001:db8:10::12", "2001:db8:10::10:0", "::ffff:192.0.2.10", "ff02::1")
 
 	clientPorts = []uint16{40000, 40001, 40002, 40003, 53, 80, 0, 65535}
-	ports       = []uint16{80, 80, 53, 443, 443, 4500, 81, 0, 8080}
+	otherPorts  = []uint16{81, 0, 8080}
 
 	clientMACs  = []packet.MAC{{2, 0, 0, 0, 0, 7}, {2, 0, 0, 0, 2, 1}, {2, 0, 0, 0, 2, 3}}
 	balancerMAC = packet.MAC{2, 0, 0, 0, 0, 1}
+	groupMAC    = packet.MAC{0x33, 0x33, 0, 0, 0, 1}
 )
 
-// Wide VIPs: prefixes, and ports from one to another; 0 to 0 is none, and a
-// block begins at a multiple of its size.
+// Wide VIPs lie around the VIPs' addresses, in prefixes of these lengths; and their
+// ranges of ports begin and end at edges, of blocks and others.
 var (
-	widePrefixes = []netip.Prefix{
-		netip.MustParsePrefix("192.0.2.10/32"), netip.MustParsePrefix("192.0.2.8/29"), netip.MustParsePrefix("192.0.2.0/24"),
-		netip.MustParsePrefix("2001:db8:10::10/128"), netip.MustParsePrefix("2001:db8:10::/64"), netip.MustParsePrefix("::/0"),
-	}
-	widePorts = [][2]uint16{{80, 0}, {4500, 0}, {8080, 8087}, {52, 55}, {0, 65535}}
+	prefixBits4 = []int{0, 1, 8, 24, 25, 28, 29, 30, 31, 32, 32}
+	prefixBits6 = []int{0, 1, 32, 64, 80, 112, 120, 126, 127, 128, 128}
+	edges       = []uint16{1, 53, 79, 80, 81, 443, 4096, 4499, 4500, 4501, 8079, 8080, 8087, 8088, 32767, 32768, 65534, 65535}
 )
 
 // Outcomes are those that packets have often enough to ask for each.
@@ -50,5 +51,5 @@ var Outcomes = []oracle.Outcome{
 	oracle.Forward, oracle.PassNotIP, oracle.PassNotTCPUDP, oracle.PassNotVIP, oracle.PassUnreadable,
 	oracle.PassICMP, oracle.ReplyEcho, oracle.ReplyTooBig, oracle.ReplyTooBigNoDF,
 	oracle.DropUnreadable, oracle.DropBadLength, oracle.DropBadFlags, oracle.DropLoop, oracle.DropFragment,
-	oracle.DropICMPQuote, oracle.DropNoBackend, oracle.DropTooBig, oracle.DropNoEgress,
+	oracle.DropICMPQuote, oracle.DropNoBackend, oracle.DropTooBig, oracle.DropNoEgress, oracle.HoldFragment, oracle.DropNoHeadroom,
 }

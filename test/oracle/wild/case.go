@@ -1,0 +1,60 @@
+package wild
+
+import (
+	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/test/oracle"
+)
+
+// Case is a world and what happens in it, drawn by dice.
+type Case struct {
+	*World
+	Number uint16 // of the world
+	second uint32
+	dice   *Dice
+}
+
+// Event is a packet, and what changes before it comes.
+type Event struct {
+	Changes []dataplane.Step // a range of ports is one VIP
+	oracle.Arrival
+}
+
+// Plenty of room in front of a frame: more than anything needs.
+const Plenty = 128
+
+// NewCase is the case of some dice that begins at a second.
+func NewCase(bytes []byte, at Interfaces, second uint32) *Case {
+	dice := NewDice(bytes)
+	number := uint16(dice.wide())
+	return &Case{World: NewWorld(number, at, second), Number: number, second: second, dice: dice}
+}
+
+// Next is what happens next, until the dice are used up.
+func (c *Case) Next() (event Event, more bool) {
+	if c.dice.Over() {
+		return Event{}, false
+	}
+	d := c.dice.next()
+	switch d.Roll(64) {
+	case 63:
+		c.second += uint32(d.wide())
+	case 56, 57, 58, 59, 60, 61, 62:
+		c.second += uint32(d.Roll(12))
+	}
+	if d.oneIn(24) {
+		event.Changes = c.change(d, c.second)
+	}
+	event.Arrival = oracle.Arrival{Interface: c.at.Loopback, Second: c.second, Headroom: Plenty}
+	if d.oneIn(8) {
+		event.Interface = c.at.Egress
+	}
+	if d.oneIn(8) {
+		event.Headroom = 4 * d.Roll(18)
+	}
+	event.WasHeld = d.oneIn(16)
+	event.Frame = d.frame()
+	return event, true
+}
+
+// Second is that of the last event.
+func (c *Case) Second() uint32 { return c.second }

@@ -1,0 +1,32 @@
+package wild
+
+import "slices"
+
+// worldDice is how many dice choose the world.
+const worldDice = 2
+
+// Shorten is a case with as few packets as can be, and their dice at zero where
+// that will do, of which something is so.
+func Shorten(dice []byte, isSo func([]byte) bool) []byte {
+	for packets := (len(dice) - worldDice) / perPacket; packets > 0; packets /= 2 {
+		for at := worldDice; at < len(dice); {
+			without := slices.Delete(slices.Clone(dice), at, min(at+packets*perPacket, len(dice)))
+			if isSo(without) {
+				dice = without
+			} else {
+				at += packets * perPacket
+			}
+		}
+	}
+	for at := worldDice; at < len(dice); at++ {
+		tame := slices.Clone(dice)
+		tame[at] = 0
+		if dice[at] != 0 && isSo(tame) {
+			dice = tame
+		}
+	}
+	for len(dice) > 0 && dice[len(dice)-1] == 0 && isSo(dice[:len(dice)-1]) {
+		dice = dice[:len(dice)-1]
+	}
+	return dice
+}
