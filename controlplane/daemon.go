@@ -116,6 +116,9 @@ func (d *daemon) run(ctx context.Context) error {
 		if mail.loaded != nil && mail.loaded.taken != nil {
 			close(mail.loaded.taken)
 		}
+		for _, asked := range mail.plans {
+			asked.answer <- d.foresee(asked.file)
+		}
 		select {
 		case <-ctx.Done():
 			return nil

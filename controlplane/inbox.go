@@ -24,6 +24,7 @@ type mail struct {
 	views   map[string]consul.View // by watch
 	loaded  *loaded
 	links   bool // an interface changed
+	plans   []planning
 }
 
 // loaded is the outcome of reading the configuration again.

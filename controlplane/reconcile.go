@@ -111,21 +111,24 @@ func (d *daemon) follow() {
 }
 
 // facts are what is known without asking the prober and the next hops.
-func (d *daemon) facts() desired.Input {
+func (d *daemon) facts() desired.Input { return d.factsFor(d.loaded.file, d.services, d.view) }
+
+// factsFor are the facts for a file with these services, whose views view knows.
+func (d *daemon) factsFor(file *config.File, services []desired.Service, view func(service string) view) desired.Input {
 	in := desired.Input{
-		Services:  d.services,
-		VIPPools:  d.loaded.file.VIPPools,
+		Services:  services,
+		VIPPools:  file.VIPPools,
 		Views:     map[string]desired.View{},
 		Overrides: d.overrides.list(),
 		Before:    d.report,
 	}
-	for _, s := range d.loaded.file.Services {
+	for _, s := range file.Services {
 		if s.Consul == nil {
 			in.Views[s.Name] = desired.View{Known: true, Instances: staticInstances(s)}
 			continue
 		}
-		view := d.view(s.Name)
-		in.Views[s.Name] = desired.View{Known: view.Known(), Instances: view.instances, Nobody: query(*s.Consul).Nobody()}
+		seen := view(s.Name)
+		in.Views[s.Name] = desired.View{Known: seen.Known(), Instances: seen.instances, Nobody: query(*s.Consul).Nobody()}
 	}
 	return in
 }
@@ -134,13 +137,19 @@ func (d *daemon) facts() desired.Input {
 func (d *daemon) input(now time.Time) desired.Input {
 	in := d.facts()
 	in.Now, in.Held = now, held(d.tables)
-	in.Verdicts = make(map[desired.Key]desired.Verdict, len(d.candidates))
-	in.Hops = make(map[netip.Addr]desired.Hop, len(d.candidates))
-	for _, c := range d.candidates {
-		in.Verdicts[c.Key] = verdict(d.prober.Verdict(probed(c.Key)))
+	in.Verdicts, in.Hops = d.look(d.candidates)
+	return in
+}
+
+// look asks the prober and the next hops about candidates.
+func (d *daemon) look(candidates []desired.Candidate) (map[desired.Key]desired.Verdict, map[netip.Addr]desired.Hop) {
+	verdicts := make(map[desired.Key]desired.Verdict, len(candidates))
+	hops := make(map[netip.Addr]desired.Hop, len(candidates))
+	for _, c := range candidates {
+		verdicts[c.Key] = verdict(d.prober.Verdict(probed(c.Key)))
 		if way, known := d.hops.Lookup(c.Addr); known {
-			in.Hops[c.Addr] = hop(way)
+			hops[c.Addr] = hop(way)
 		}
 	}
-	return in
+	return verdicts, hops
 }

@@ -55,6 +55,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	packets VIP      one goes to the fallback of each moving slot, now
 //	remember ADDRESS SECONDS N   the program remembers flows
 //	dropped OUTCOME N    the program counts that many packets more
+//	plan             an operator asks what this configuration would change, which planned says
 //	explain PROTOCOL CLIENT TO    what is said of such a packet
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
@@ -92,6 +93,7 @@ type stage struct {
 	raised    time.Time
 	state     string // the folder of what daemons leave to one another
 	manager   manager
+	lastPlan  string
 	frozen    []byte // what the disk will have when the daemon has ended
 	end       func()
 }
@@ -135,6 +137,8 @@ func play(t *testing.T, story *txtar.Archive) {
 			s.compare(file, s.scene())
 		case "log":
 			s.compare(file, s.log.take())
+		case "planned":
+			s.compare(file, s.lastPlan)
 		case "explain":
 			s.compare(file, s.explain(strings.Fields(rest)))
 		default:
@@ -178,6 +182,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 	case "reload":
 		file, err := config.Parse("pointsman.hcl", data)
 		s.daemon.inbox.reloaded(loaded{file: file, err: err, at: time.Now()})
+	case "plan":
+		s.lastPlan = planned(s.plan(data))
 	case "view":
 		s.view(s.watch(rest), text)
 	case "late":

@@ -118,6 +118,8 @@ const (
 	TrackNever
 )
 
+func (t Tracking) String() string { return [...]string{"auto", "always", "never"}[t] }
+
 // Backend is a server that answers for a service, with a known next hop. One
 // with weight 0 is known to the kernel and owns no slots.
 type Backend struct {

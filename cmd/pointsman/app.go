@@ -37,6 +37,7 @@ Examples:
 		Commands: []*cli.Command{
 			leaf(runCommand()),
 			leaf(checkCommand()),
+			leaf(planCommand()),
 			leaf(reloadCommand()),
 			leaf(statusCommand()),
 			leaf(servicesCommand()),

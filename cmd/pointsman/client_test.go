@@ -126,6 +126,28 @@ func (s scene) Undrain(r api.UndrainRequest, by string) (api.Override, error) {
 	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain"}, nil
 }
 
+// Plan finds the same mistake, or changes while the scene is ok.
+func (s scene) Plan(ctx context.Context) (api.Plan, error) {
+	switch s.state {
+	case "degraded":
+		_, err := s.Reload(ctx, "")
+		return api.Plan{}, err
+	case "ok":
+		return changing, nil
+	}
+	return api.Plan{SchemaVersion: 1, Path: "/etc/pointsman/pointsman.hcl"}, nil
+}
+
+var changing = api.Plan{
+	SchemaVersion: 1, Path: "/etc/pointsman/pointsman.hcl", Changes: true, Interfaces: []string{"+eth1"},
+	Warnings: []string{"limits changed in the file, which takes effect when the daemon is started again"},
+	Services: []api.PlannedService{
+		{Name: "new", Change: "added", VIPs: []string{"+192.0.2.14:443/tcp"}, Unknown: "waiting for Consul's first answer"},
+		{Name: "web", Change: "changed", Settings: []string{"forward ipip -> l2"}, MovedShare: 0.347,
+			Backends: []api.PlannedBackend{{Address: "10.20.0.15:443", Change: "added", Detail: "up, weight 1"}}},
+	},
+}
+
 // Reload finds a mistake while the scene is degraded.
 func (s scene) Reload(context.Context, string) (api.Reload, error) {
 	if s.state == "degraded" {
@@ -213,6 +235,8 @@ func TestTables(t *testing.T) {
 		"backends-wide.txt": func() error { return printBackends(&out, backends, true, noon) },
 		"status.txt":        func() error { return printStatusPage(&out, scene{"degraded"}.Status(), noon) },
 		"status-stale.txt":  func() error { return printStatusPage(&out, stale(scene{"degraded"}.Status()), noon) },
+		"plan.txt":          func() error { return printPlan(&out, &out, changing) },
+		"plan-nothing.txt":  func() error { return printPlan(&out, &out, api.Plan{Path: "/etc/pointsman/pointsman.hcl"}) },
 		"explain.txt":       func() error { return printExplanation(&out, moving) },
 		"services-stale.txt": func() error {
 			services.Services[1].StaleSince = services.Services[1].ViewConfirmed
@@ -306,6 +330,9 @@ func TestExitCodes(t *testing.T) {
 		{"drops of a reason that there is not exit with 4", "drops --reason DROP_IT --socket " + ok, exitNotFound, "not dropped for DROP_IT"},
 		{"as many as were asked for are enough", "drops --count 2 --socket " + ok, exitOK, "watching drops"},
 		{"nobody to tell of drops exits with 3", "drops --socket " + nobody, exitUnreachable, "Is it running?"},
+		{"a plan with changes exits with 8", "plan --socket " + ok, exitChanges, "warning: limits changed"},
+		{"one without exits with 0", "plan --socket " + daemon(t, "settled"), exitOK, ""},
+		{"one of a file with mistakes exits with 5", "plan --socket " + degraded, exitInvalid, "unknown key"},
 		{"an explanation exits with 0", "explain tcp 198.51.100.7:40000 192.0.2.10:443 --socket " + ok, exitOK, ""},
 		{"of what is for no VIP with 4", "explain tcp 198.51.100.7:40000 192.0.2.10:80 --socket " + ok, exitNotFound, "is no VIP"},
 		{"an explanation of half a flow exits with 2", "explain tcp 192.0.2.10:80 --socket " + ok, exitUsage, "a protocol, a client and a VIP"},
@@ -331,9 +358,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

@@ -21,6 +21,7 @@ const (
 	exitInvalid     = 5 // the configuration has mistakes
 	exitDegraded    = 6 // with --exit-code
 	exitTimeout     = 7
+	exitChanges     = 8 // a plan would change something
 )
 
 // usageError is a command line that cannot be understood.

@@ -48,6 +48,8 @@ func (fixed) Undrain(r UndrainRequest, by string) (Override, error) {
 	return Override{}, NewProblem(http.StatusConflict, "no operator drains "+r.Address)
 }
 
+func (fixed) Plan(context.Context) (Plan, error) { return Plan{Path: "/etc/p.hcl", Changes: true}, nil }
+
 func (fixed) Reload(_ context.Context, by string) (Reload, error) {
 	switch by {
 	case "ada as " + me():

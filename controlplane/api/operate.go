@@ -17,6 +17,8 @@ import (
 type Operator interface {
 	Drain(r DrainRequest, by string) (Override, error)
 	Undrain(r UndrainRequest, by string) (Override, error)
+	// Plan says what a reload would change.
+	Plan(ctx context.Context) (Plan, error)
 	// Reload returns when what was read is acted on, or refused.
 	Reload(ctx context.Context, by string) (Reload, error)
 }
@@ -32,6 +34,10 @@ type Daemon interface {
 func operated(daemon Daemon) http.Handler {
 	mux := questions(daemon)
 	mux.HandleFunc("GET /v1/drops", streamDrops(daemon))
+	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) {
+		plan, err := daemon.Plan(r.Context())
+		conclude(w, plan, err)
+	})
 	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
 		var wish DrainRequest
 		if err := decode(w, r, &wish); err != nil {

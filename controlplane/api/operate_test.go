@@ -70,6 +70,39 @@ func TestAReloadSaysWhatCameOfIt(t *testing.T) {
 	}
 }
 
+func TestAPlanIsThatOfTheDaemon(t *testing.T) {
+	plan, err := NewClient(serve(t)).Plan(t.Context())
+	if err != nil || plan.Path != "/etc/p.hcl" || !plan.Changes {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+}
+
+func TestAnExplanationIsOfAFlow(t *testing.T) {
+	client := NewClient(serve(t))
+	e, err := client.Explain(t.Context(), "tcp", "[::ffff:198.51.100.7]:40000", "192.0.2.10:443")
+	if err != nil || e.Client != "198.51.100.7:40000" || e.VIP != "192.0.2.10:443/tcp" {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	for _, row := range []struct {
+		protocol, client, to string
+		status               int
+		detail               string
+	}{
+		{"icmp", "198.51.100.7:1", "192.0.2.10:443", http.StatusBadRequest, `the protocol is "icmp": it may be tcp or udp`},
+		{"tcp", "198.51.100.7", "192.0.2.10:443", http.StatusBadRequest, "is not ADDRESS:PORT"},
+		{"tcp", "198.51.100.7:1", "web:443", http.StatusBadRequest, "is not ADDRESS:PORT"},
+		{"udp", "198.51.100.7:1", "[fe80::1%lo]:443", http.StatusBadRequest, "is not ADDRESS:PORT"},
+		{"udp", "198.51.100.7:1", "[2001:db8::10]:443", http.StatusBadRequest, "are of two families"},
+		{"udp", "198.51.100.7:1", "192.0.2.10:80", http.StatusNotFound, "192.0.2.10:80/udp is no VIP"},
+	} {
+		var problem *Problem
+		_, err := client.Explain(t.Context(), row.protocol, row.client, row.to)
+		if !errors.As(err, &problem) || problem.Status != row.status || !strings.Contains(problem.Detail, row.detail) {
+			t.Errorf("%+v: got %v", row, err)
+		}
+	}
+}
+
 func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 	socket := serve(t)
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
