@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
@@ -27,6 +28,7 @@ type daemon struct {
 	hops          hops
 	watches       watches
 	consulAddress func() string
+	consulCounts  func() consul.Counts
 	second        func() uint32 // of the clock that the program reads
 	overrides     *overrides
 	keeper        *keeper
@@ -36,6 +38,10 @@ type daemon struct {
 	reloader      *reloader
 	published     atomic.Pointer[page]
 	drops         *drops.Hub
+	traffic       traffic
+	moves         moves
+	timings       *api.Timings
+	web           *api.Web // nil where the file wants none
 
 	// ---
 	first      *config.File // that the maps were made for
@@ -57,6 +63,11 @@ type daemon struct {
 	lastApply *applied
 	writing   backoff
 	audited   time.Time
+
+	generation    uint64 // how often the tables were changed
+	writeFailures uint64
+	consulSaid    time.Time // the first answer that this turn of the loop is about; zero is none
+
 	samples   samples // of the counters, at each audit
 	settling  settling
 	drift     drift
@@ -81,10 +92,13 @@ func (d *daemon) begin(first loaded) error {
 	if err != nil {
 		return fmt.Errorf("reading the tables: %w", err)
 	}
+	if err := d.traffic.begin(d.plane); err != nil {
+		return fmt.Errorf("reading the counters: %w", err)
+	}
 	d.audited = time.Now()
 	d.sample()
 	d.hold(tables)
-	d.journal = journal{log: d.log}
+	d.journal = journal{log: d.log, moves: &d.moves}
 	d.recalling.found = found(tables)
 	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
@@ -168,6 +182,7 @@ func (d *daemon) digest(m mail) {
 			d.adopt(*m.loaded)
 		}
 	}
+	d.answered(m.views)
 	changed := m.loaded != nil
 	for name, view := range m.views {
 		if !d.expects(name) {
@@ -247,4 +262,5 @@ func (d *daemon) hold(tables *dataplane.Tables) {
 	d.tables, d.placed = tables, placements{}
 	d.placed.count(tables, nil)
 	d.settling.notice(tables)
+	d.traffic.hold(tables)
 }

@@ -20,8 +20,11 @@ type discovery struct {
 	changed func(consul.View)
 	log     *slog.Logger
 	poke    chan struct{}
+	asked   func(time.Duration) // hears how long plain questions took
 
 	mu      sync.Mutex
+	past    consul.Counts  // of sources that have ended
+	source  *consul.Source // nil while there is none
 	consul  *config.Consul
 	queries map[string]watched
 	serial  int
@@ -73,6 +76,16 @@ func (d *discovery) Address() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.address
+}
+
+// Counts are totals since the discovery was made; Watches those of now.
+func (d *discovery) Counts() consul.Counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.source == nil {
+		return d.past
+	}
+	return d.past.Plus(d.source.Counts())
 }
 
 // Run watches until the context is over. Its source lives as long as the
@@ -135,7 +148,13 @@ func (d *discovery) start(ctx context.Context, c config.Consul) (source *consul.
 			d.log.Info("Consul setting", "setting", origin.Setting, "value", origin.Value, "from", origin.From)
 		}
 	}
+	if d.asked != nil {
+		querier = timed{querier, d.asked}
+	}
 	source = consul.NewSource(querier, d.changed)
+	d.mu.Lock()
+	d.source = source
+	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -144,7 +163,29 @@ func (d *discovery) start(ctx context.Context, c config.Consul) (source *consul.
 			d.log.Error("watching Consul ended", "reason", err)
 		}
 	}()
-	return source, func() { cancel(); <-done }, nil
+	return source, func() {
+		cancel()
+		<-done
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.past, d.source = d.past.Plus(source.Counts()), nil
+		d.past.Watches = 0
+	}, nil
+}
+
+// timed tells how long plain questions took. The others last until something changes.
+type timed struct {
+	consul.Querier
+	asked func(time.Duration)
+}
+
+func (t timed) Read(ctx context.Context, q consul.Query, ask consul.Ask) (consul.Reply, error) {
+	began := time.Now()
+	reply, err := t.Querier.Read(ctx, q, ask)
+	if err == nil && ask.Index == 0 {
+		t.asked(time.Since(began))
+	}
+	return reply, err
 }
 
 // sameConsul compares what is said, not where in the file.

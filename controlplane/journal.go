@@ -15,6 +15,7 @@ import (
 // journal writes one line for each change of state, once the data plane has it.
 type journal struct {
 	log    *slog.Logger
+	moves  *moves // are counted
 	told   desired.Report
 	looked time.Time // of the report that was told
 	held   map[string]consul.Reason
@@ -39,6 +40,9 @@ func (j *journal) changes(now desired.Report, why causes) {
 	for _, s := range j.told.Services {
 		if _, still := now.Service(s.Name); !still {
 			j.log.Info("service is gone", "service", s.Name)
+			for _, b := range s.Backends {
+				j.moves.forget(s.Name, b)
+			}
 		}
 	}
 	j.told, j.looked = now, why.looked
@@ -55,6 +59,7 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 			continue
 		}
 		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, reasonOf(b.Reason)}
+		j.moves.moved(s.Name, b)
 		j.log.Info("backend is "+participle(b.State), append(line, why.times(s.Name, b, j.looked)...)...)
 	}
 	if !before.Ready {
@@ -63,6 +68,7 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 	for _, b := range before.Backends {
 		if _, still := s.Find(b); !still {
 			line := []any{"service", s.Name, "backend", address(b), "was", b.State}
+			j.moves.forget(s.Name, b)
 			j.log.Info("backend is gone", append(line, why.times(s.Name, b, j.looked)...)...)
 		}
 	}

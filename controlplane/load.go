@@ -52,6 +52,9 @@ func restartNeeded(running, wanted *config.File) []string {
 	if running.StateDir != wanted.StateDir {
 		say("state_dir")
 	}
+	if running.HTTPListen != wanted.HTTPListen {
+		say("http_listen")
+	}
 	if (running.HashSecret == nil) != (wanted.HashSecret == nil) ||
 		running.HashSecret != nil && *running.HashSecret != *wanted.HashSecret {
 		say("hash_secret")

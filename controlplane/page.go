@@ -21,9 +21,13 @@ type page struct {
 	lastApply *applied
 	samples   samples
 	drift     drift
+
+	generation, writeFailures uint64
+
 	attached  []dataplane.Attachment
 	attachErr error
 	unkept    func() string   // what cannot be written to disk, as a sentence
+	unserved  func() string   // why metrics are not
 	views     map[string]view // by service
 }
 
@@ -31,8 +35,9 @@ func (d *daemon) publish() {
 	p := &page{
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
 		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples, drift: d.drift,
+		generation: d.generation, writeFailures: d.writeFailures,
 		attached: d.attach.done, attachErr: d.attach.err,
-		views: map[string]view{}, unkept: d.keeper.warning,
+		views: map[string]view{}, unkept: d.keeper.warning, unserved: d.web.Problem,
 	}
 	for service := range d.watchNames {
 		p.views[service] = d.view(service)
@@ -47,11 +52,14 @@ func (d *daemon) publish() {
 
 // Services are all services with their backends, for the API.
 func (d *daemon) Services() []api.ServiceBackends {
-	p := d.published.Load()
 	counters, err := d.plane.Counters()
 	if err != nil {
 		d.log.Error("the counters cannot be read", "reason", err)
 	}
+	return d.published.Load().services(counters)
+}
+
+func (p *page) services(counters dataplane.Counters) []api.ServiceBackends {
 	all := make([]api.ServiceBackends, 0, len(p.report.Services))
 	for _, s := range p.report.Services {
 		all = append(all, p.service(s, counters))
@@ -65,7 +73,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 		Service: api.Service{
 			Name: s.Name, Listen: []string{}, Forward: s.Forward.String(), Slots: s.Slots,
 			State: string(state), Reason: reason, Since: s.Since,
-			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Phases: map[string]api.Phases{},
+			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Panic: s.Panic, Phases: map[string]api.Phases{},
 		},
 		Backends: []api.Backend{},
 	}

@@ -52,7 +52,12 @@ func (d *daemon) write(steps []dataplane.Step) error {
 	if err := d.carryOut(steps); err != nil {
 		return err
 	}
-	d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began)}
+	took := time.Since(began)
+	d.lastApply = &applied{at: began, steps: len(steps), took: took}
+	d.timings.Applied(took)
+	if !d.consulSaid.IsZero() {
+		d.timings.Converged(time.Since(d.consulSaid))
+	}
 	if d.writing.failures > 0 {
 		d.log.Info("the tables are written again")
 	}
@@ -63,12 +68,15 @@ func (d *daemon) write(steps []dataplane.Step) error {
 // carryOut makes steps true, and looks at what they touched.
 func (d *daemon) carryOut(steps []dataplane.Step) error {
 	began := time.Now()
-	if err := dataplane.Apply(d.tables, steps, d.plane); err != nil {
+	apply := func() error { return dataplane.Apply(d.tables, steps, d.plane) }
+	if err := d.traffic.during(d.tables, steps, apply); err != nil {
+		d.writeFailures++
 		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
 		d.tables = nil
 		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
 		return err
 	}
+	d.generation++
 	d.placed = maps.Clone(d.placed)
 	d.placed.count(d.tables, touched(d.tables, steps))
 	d.settling.notice(d.tables)

@@ -92,6 +92,8 @@ func Run(ctx context.Context, o Options) error {
 	prober := health.New(health.Options{Changed: func(health.Backend, health.Verdict) { inbox.changed() }})
 	hops := nexthop.New(nexthop.Options{Changed: func(netip.Addr, nexthop.Resolution) { inbox.changed() }, Log: o.Log})
 	discovery := newDiscovery(openConsul, inbox.viewed, o.Log)
+	timings := api.NewTimings()
+	discovery.asked = timings.Asked
 	load := func(ctx context.Context) (*config.File, []string, error) {
 		return Check(ctx, o.ConfigPath, CheckOptions{})
 	}
@@ -100,9 +102,10 @@ func Run(ctx context.Context, o Options) error {
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
 		plane: shared, hashSecret: secret, inbox: inbox, prober: prober, hops: hops, watches: discovery,
-		consulAddress: discovery.Address, second: monotonicSecond, overrides: overrides,
+		consulAddress: discovery.Address, consulCounts: discovery.Counts, timings: timings, second: monotonicSecond, overrides: overrides,
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}
+	daemon.web = api.NewWeb(file.HTTPListen, api.WebHandler(daemon, timings, o.Log), o.Log)
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -123,6 +126,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
 	group.Go(func() error { return holdFragments(ctx, plane, o.Log) })
+	group.Go(func() error { return daemon.web.Run(ctx) })
 	group.Go(func() error { return watchDrops(ctx, daemon.drops, o.Log) })
 	return group.Wait()
 }

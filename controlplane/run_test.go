@@ -53,6 +53,7 @@ const lonely = `
 interfaces = ["lo"]
 vip_pools  = ["2001:db8:feed::/64"]
 state_dir  = "STATE"
+http_listen = ""
 service "web" {
   listen = ["[2001:db8:feed::10]:443/tcp"]
   slots  = 251

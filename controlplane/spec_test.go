@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
 	"github.com/pointsman/pointsman/controlplane/systemd"
@@ -249,12 +250,12 @@ func (s *stage) start(data []byte) {
 	s.daemon = &daemon{
 		log: log, version: "test", path: "pointsman.hcl", started: time.Now(),
 		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
-		consulAddress: s.discovery.Address,
-		second:        func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
-		overrides:     overrides,
-		keeper:        keeper,
-		manager:       s.manager,
-		recalling:     recalling{notes: known},
+		consulAddress: s.discovery.Address, consulCounts: s.discovery.Counts, timings: api.NewTimings(),
+		second:    func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
+		overrides: overrides,
+		keeper:    keeper,
+		manager:   s.manager,
+		recalling: recalling{notes: known},
 	}
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
 		s.t.Fatal(err)

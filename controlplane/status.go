@@ -17,7 +17,16 @@ import (
 
 // Status is the daemon on one page, for the API.
 func (d *daemon) Status() api.Status {
-	p := d.published.Load()
+	counters, err := d.plane.Counters()
+	if err != nil {
+		d.log.Error("the counters cannot be read", "reason", err)
+		return d.status(d.published.Load(), nil)
+	}
+	return d.status(d.published.Load(), &counters)
+}
+
+// status is a page with what was counted; nil where that cannot be read.
+func (d *daemon) status(p *page, counters *dataplane.Counters) api.Status {
 	status := api.Status{
 		State: "ok", Warnings: p.warnings(), Version: d.version, PID: os.Getpid(), Started: d.started,
 		Config:     api.ConfigStatus{Path: d.path, Loaded: p.loaded.at},
@@ -45,14 +54,12 @@ func (d *daemon) Status() api.Status {
 			status.LastApply.Error = a.err.Error()
 		}
 	}
-	if counters, err := d.plane.Counters(); err == nil {
+	if counters != nil {
 		status.Warnings = append(status.Warnings, p.samples.drops(time.Now(), counters.Outcomes)...)
 		status.Outcomes = counters.Outcomes
 		status.FlowTable.Inserted = counters.Flows.Inserted
 		status.FlowTable.Evicted = counters.Flows.Evicted
 		status.FlowTable.Refused = counters.Flows.Refused
-	} else {
-		d.log.Error("the counters cannot be read", "reason", err)
 	}
 	if len(status.Warnings) > 0 {
 		status.State = "degraded"
@@ -94,6 +101,9 @@ func (p *page) warnings() []string {
 	}
 	if text := p.unkept(); text != "" {
 		all = append(all, text)
+	}
+	if text := p.unserved(); text != "" {
+		all = append(all, "metrics are not served: "+text)
 	}
 	for _, s := range p.report.Services {
 		if view := p.views[s.Name]; view.stale {

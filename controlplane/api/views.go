@@ -140,6 +140,7 @@ type Service struct {
 	Since         time.Time  `json:"since"`
 	BackendsUp    int        `json:"backends_up"`
 	BackendsTotal int        `json:"backends_total"`
+	Panic         bool       `json:"panic"`                    // so few are well that health is ignored
 	ViewConfirmed *time.Time `json:"view_confirmed,omitempty"` // by Consul
 	// StaleSince is the same if Consul does not confirm it any more.
 	StaleSince *time.Time `json:"stale_since,omitempty"`

@@ -91,3 +91,17 @@ func consulAddress(value cty.Value) (string, *wrong) {
 	}
 	return s, nil
 }
+
+// tcpAddress is where to listen, ADDRESS:PORT, or "" for nowhere. No names: what
+// they mean may change, and who can reach the daemon with it.
+func tcpAddress(value cty.Value) (string, *wrong) {
+	s, mistake := text(value)
+	if mistake != nil || s == "" {
+		return s, mistake
+	}
+	at, err := netip.ParseAddrPort(s)
+	if err != nil || at.Port() == 0 {
+		return "", &wrong{fmt.Sprintf("%q is not ADDRESS:PORT", s), `write "127.0.0.1:9731" or "[::1]:9731"; "0.0.0.0:9731" is all addresses, "" nowhere`}
+	}
+	return s, nil
+}

@@ -17,7 +17,7 @@ func (d *decoder) file(name string, bodies []hcl.Body) *File {
 		return nil
 	}
 	top := d.merge(name, bodies)
-	f := &File{Place: top.Place, StateDir: DefaultStateDir, Limits: DefaultLimits, sources: d.sources}
+	f := &File{Place: top.Place, StateDir: DefaultStateDir, HTTPListen: DefaultHTTPListen, BackendMetrics: true, Limits: DefaultLimits, sources: d.sources}
 
 	f.interfaces = setList(top, "interfaces", &f.Interfaces, interfaceName)
 	top.require("interfaces", `say where packets for the VIPs arrive: interfaces = ["eth0"]`)
@@ -30,6 +30,8 @@ func (d *decoder) file(name string, bodies []hcl.Body) *File {
 		set(top, "hash_secret", f.HashSecret, secretText)
 	}
 	set(top, "state_dir", &f.StateDir, path)
+	set(top, "http_listen", &f.HTTPListen, tcpAddress)
+	set(top, "backend_metrics", &f.BackendMetrics, flag)
 	limits := Place{}
 	if b := top.one("limits"); b != nil {
 		limits = d.limits(top.child(b, "limits"), &f.Limits)

@@ -13,6 +13,7 @@ import (
 // The defaults of the keys that have one which is not zero.
 const (
 	DefaultStateDir   = "/var/lib/pointsman"
+	DefaultHTTPListen = "127.0.0.1:9731"
 	DefaultMaxWatches = 150
 	DefaultForward    = "ipip"
 	DefaultSlots      = 65537
@@ -51,6 +52,11 @@ type File struct {
 	HashSecret *string
 	// StateDir is an absolute path. Default: DefaultStateDir.
 	StateDir string
+	// HTTPListen is the ADDRESS:PORT where metrics are served, "" nowhere.
+	// Default: DefaultHTTPListen.
+	HTTPListen string
+	// BackendMetrics says whether there are metrics of single backends. Default: true.
+	BackendMetrics bool
 	// Limits are the sizes of the kernel's maps. Default: DefaultLimits.
 	Limits Limits
 	// Consul says how to reach Consul; nil without a consul block, and then no

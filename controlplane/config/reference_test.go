@@ -79,6 +79,8 @@ service "web" {
 	s := f.Services[0]
 	for want, holds := range map[string]bool{
 		"| `state_dir` | path | `/var/lib/pointsman` |":                                       f.StateDir == "/var/lib/pointsman",
+		"| `http_listen` | ADDRESS:PORT | `127.0.0.1:9731` |":                                 f.HTTPListen == "127.0.0.1:9731",
+		"| `backend_metrics` | true or false | true |":                                        f.BackendMetrics,
 		"| `services` | number | 1024 |":                                                      f.Limits.Services == 1024,
 		"| `vips` | number | 4096 |":                                                          f.Limits.VIPs == 4096,
 		"| `backends` | number | 16384 |":                                                     f.Limits.Backends == 16384,

@@ -17,7 +17,7 @@ type blockType struct {
 // schemas are those of all blocks, by their path from the file's top.
 var schemas = map[string]schema{
 	"": {
-		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir"},
+		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir", "http_listen", "backend_metrics"},
 		blocks: []blockType{{"limits", ""}, {"consul", ""}, {"service", "name"}},
 	},
 	"limits": {keys: []string{"services", "vips", "backends", "slots", "flows"}},

@@ -63,6 +63,20 @@ type Counts struct {
 	Holds    map[Reason]uint64 // answers that were not used, by reason
 }
 
+// Plus is the sum of two.
+func (c Counts) Plus(other Counts) Counts {
+	sum := Counts{c.Watches + other.Watches, map[Reason]uint64{}, map[Reason]uint64{}}
+	for _, counts := range []Counts{c, other} {
+		for reason, n := range counts.Requests {
+			sum.Requests[reason] += n
+		}
+		for reason, n := range counts.Holds {
+			sum.Holds[reason] += n
+		}
+	}
+	return sum
+}
+
 // Source runs one watch for each of a set of queries.
 type Source struct {
 	ask    Querier
