@@ -55,6 +55,7 @@ type daemon struct {
 	followed   bool // prober and hops were given the candidates
 
 	tables    *dataplane.Tables // nil: to be read again
+	phases    *dataplane.Phases // that we left there
 	decided   bool
 	want      dataplane.State // what was decided last
 	report    desired.Report  // the same, and why
@@ -71,6 +72,7 @@ type daemon struct {
 	samples   samples // of the counters, at each audit
 	settling  settling
 	drift     drift
+	mending   mending
 	verifying verifying
 
 	journal journal
@@ -119,7 +121,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.recall()
 		d.expire()
 		d.inspect(mail.links)
-		audited, astray := d.audit(), d.verify()
+		audited, astray := d.audit(), d.lookForDrift()
 		if audited || astray || d.due(mail) {
 			d.reconcile(mail.arrived)
 		}
@@ -146,8 +148,8 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
 	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake()}
-	if d.writing.failures == 0 && d.decided && d.tables != nil {
-		others = append(others, d.verifying.wake(len(d.want.Services)))
+	if d.mayMend() {
+		others = append(others, d.mending.next, d.verifying.wake(len(d.want.Services)))
 	}
 	if d.writing.failures == 0 && d.attach.tried() {
 		others = append(others, d.settling.wake())
@@ -229,36 +231,25 @@ func (d *daemon) adopt(l loaded) {
 	}
 }
 
-// auditEvery is how often the tables are read back, to find what someone else
-// did to them.
+// auditEvery is how often everything is decided anew though nothing was heard, and
+// how far apart the counters are looked at.
 const auditEvery = 30 * time.Second
 
-// audit lets reconcile start from what the kernel holds rather than from what
-// it was told to hold, and tells whether it should.
 func (d *daemon) audit() bool {
 	if time.Since(d.audited) < auditEvery {
 		return false
 	}
 	d.audited = time.Now()
 	d.sample()
-	if d.tables == nil {
-		return true
-	}
-	tables, err := d.plane.Tables()
-	if err != nil {
-		d.log.Error("the tables cannot be read back", "reason", err)
-		return false
-	}
-	d.hold(tables)
-	d.want.Second = d.second()
-	if steps, _ := dataplane.Diff(tables, d.want); len(steps) > 0 && d.writing.failures == 0 {
-		d.repaired(fmt.Sprintf("the tables were changed by someone else, which takes %d steps to undo, the first: %s", len(steps), steps[0]))
-	}
 	return true
 }
 
 // hold takes tables as those that the kernel has.
 func (d *daemon) hold(tables *dataplane.Tables) {
+	if d.phases == nil {
+		d.phases = dataplane.NotePhases(tables)
+	}
+	tables.Phases = d.phases
 	d.tables, d.placed = tables, placements{}
 	d.placed.count(tables, nil)
 	d.settling.notice(tables)

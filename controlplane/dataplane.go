@@ -16,6 +16,9 @@ type DataPlane interface {
 	// Tables reads what is held. The caller owns the result and replays the
 	// steps it writes on it.
 	Tables() (*dataplane.Tables, error)
+	// Mend makes all entries what they were left as, but for the slots, conditions and
+	// flows, and says what somebody else had done to them, a sentence an entry.
+	Mend(left *dataplane.Tables) ([]string, error)
 	// Attach makes the program see the packets of these interfaces and of no
 	// others. The error names those that could not be had; the others are
 	// attached.
@@ -82,6 +85,12 @@ func (s *serial) Tables() (*dataplane.Tables, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dp.Tables()
+}
+
+func (s *serial) Mend(left *dataplane.Tables) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dp.Mend(left)
 }
 
 func (s *serial) Attach(interfaces []string) ([]dataplane.Attachment, error) {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-
-	"github.com/pointsman/pointsman/dataplane"
 )
 
 // drift is what was found otherwise than we had left it, and mended.
@@ -18,10 +16,20 @@ type drift struct {
 	found   string    // then
 }
 
-// repaired notes a repair, and tells of it.
-func (d *daemon) repaired(found string) {
-	d.drift = drift{d.drift.repairs + 1, time.Now(), found}
-	d.log.Warn("repaired what was not as it had been left", "found", found)
+// mostTold is how many repairs of one moment are told of one by one.
+const mostTold = 20
+
+// repaired notes repairs, and tells of them.
+func (d *daemon) repaired(found ...string) {
+	for i, what := range found {
+		d.drift = drift{d.drift.repairs + 1, time.Now(), what}
+		if i < mostTold {
+			d.log.Warn("repaired what was not as it had been left", "found", what)
+		}
+	}
+	if more := len(found) - mostTold; more > 0 {
+		d.log.Warn("repaired what was not as it had been left", "found", fmt.Sprintf("%d more, the last: %s", more, found[len(found)-1]))
+	}
 }
 
 // inspectEvery is how often attachments and pins are looked at, for what no event
@@ -57,51 +65,6 @@ func (d *daemon) mended() {
 		}
 	}
 	a.wrong = slices.Clone(a.found)
-}
-
-// verifying is a round through all services, whose slots are compared with what
-// they should be: a fingerprint names what was built, not what someone wrote since.
-type verifying struct {
-	began  time.Time
-	looked time.Time
-	next   int
-	wrong  map[string]bool // to be built anew
-}
-
-// A round begins at most once in verifyRound and takes verifyBudget of each second
-// in which there is something left of it.
-const (
-	verifyRound  = auditEvery
-	verifyEvery  = time.Second
-	verifyBudget = 10 * time.Millisecond
-)
-
-// verify looks at some services, and tells whether slots are to be repaired.
-func (d *daemon) verify() bool {
-	v := &d.verifying
-	if d.tables == nil || !d.decided || d.writing.failures > 0 || time.Now().Before(v.wake(len(d.want.Services))) {
-		return false
-	}
-	v.looked = time.Now()
-	if v.next >= len(d.want.Services) {
-		v.began, v.next = v.looked, 0
-	}
-	checked, wrong := dataplane.Astray(d.tables, d.want.Services[v.next:], func() bool { return time.Since(v.looked) < verifyBudget })
-	v.next += checked
-	v.wrong = map[string]bool{}
-	for name, slots := range wrong {
-		v.wrong[name] = true
-		d.repaired(fmt.Sprintf("%d slots of %s had other owners", slots, name))
-	}
-	return len(wrong) > 0
-}
-
-// wake is when to look at the next services.
-func (v *verifying) wake(services int) time.Time {
-	if v.next >= services {
-		return v.began.Add(verifyRound)
-	}
-	return v.looked.Add(verifyEvery)
 }
 
 // watchLinks tells of each change of an interface.

@@ -312,7 +312,11 @@ func (d *day) network(iface string) {
 
 // meddle is somebody else's hand in the tables.
 func (d *day) meddle() {
-	what, slot := d.IntN(4), d.IntN(2000)
+	what, slot := d.IntN(5), d.IntN(2000)
+	if what == 4 {
+		d.plane.Change(trespasses[d.pick("services", "foreign", "phases", "marks")])
+		return
+	}
 	d.plane.Change(func(tables *dataplane.Tables) {
 		switch what {
 		case 0:

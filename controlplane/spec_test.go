@@ -48,7 +48,7 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	heal             writing works again
 //	gone NAME        the interface vanishes
 //	back NAME        and another comes by its name
-//	meddle           someone deletes all VIPs
+//	meddle WHAT      someone deletes all VIPs, or services, or adds a VIP, or takes marks or phases away
 //	overwrite N      and of the first N slots, their owners
 //	wait DURATION    time goes by
 //	drain SERVICE ADDRESS TTL    an operator asks for it, with the text as reason
@@ -215,7 +215,7 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.gone.Store("")
 		s.plane.AddInterface(rest, fake.Interface{Index: 12})
 	case "meddle":
-		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.VIPs) })
+		s.plane.Change(trespasses[rest])
 	case "overwrite":
 		var slots int
 		fmt.Sscan(rest, &slots)
@@ -231,6 +231,26 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 	default:
 		s.t.Fatalf("no event is called %q", verb)
 	}
+}
+
+// trespasses are what someone else may do to the tables.
+var trespasses = map[string]func(*dataplane.Tables){
+	"vips":     func(tables *dataplane.Tables) { clear(tables.VIPs) },
+	"services": func(tables *dataplane.Tables) { clear(tables.Services) },
+	"phases": func(tables *dataplane.Tables) {
+		for slot := range uint32(len(tables.Slots)) {
+			tables.Conditions.Put(slot, dataplane.TCP, dataplane.Condition{})
+		}
+	},
+	"marks": func(tables *dataplane.Tables) {
+		for vip, entry := range tables.VIPs {
+			entry.Unsettled = false
+			tables.VIPs[vip] = entry
+		}
+	},
+	"foreign": func(tables *dataplane.Tables) {
+		tables.VIPs[dataplane.VIP{Addr: netip.MustParseAddr("192.0.2.99"), Port: 22, Protocol: dataplane.TCP}] = dataplane.VIPEntry{SlotCount: 251}
+	},
 }
 
 // start lets a daemon take over the tables as they are.

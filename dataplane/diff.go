@@ -15,7 +15,8 @@ type Problem struct {
 
 // Diff returns the steps from what is held to what is wanted. It changes
 // neither. Stopped after any step, every packet goes where it went before or
-// where it shall go, and another Diff continues. That is why the order is this:
+// where it shall go, and another Diff continues. That is why the order is this,
+// after the PutService of records that somebody deleted:
 //
 //  1. PutEgress: an interface can be sent to before a backend says to.
 //  2. PutService, of services that need an id: from now on their slots are
@@ -51,14 +52,15 @@ type Problem struct {
 // An id, index or range of slots that these steps free is not used again in
 // them: a packet on its way through the tables may still hold it.
 func Diff(have *Tables, want State) ([]Step, []Problem) {
+	want = flatten(want)
+	lost, have := lostRecords(have, want)
 	d := newDifference(have, want.Second)
 	d.doubted = want.Doubted
-	want = flatten(want)
 	d.plan(want)
 	d.buildTables()
 	d.pointVIPs(want)
 	d.changePhases()
-	return d.steps(), d.problems
+	return append(lost, d.steps()...), d.problems
 }
 
 // difference is what a Diff finds out on its way.

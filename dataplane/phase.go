@@ -106,21 +106,25 @@ func MakeConditions(slots int) Conditions { return make(Conditions, slots*wordsP
 
 // At reads the condition of a slot for a protocol.
 func (m Conditions) At(slot uint32, protocol Protocol) Condition {
-	at := conditionAt(slot, protocol)
-	word := atomic.LoadUint32(&m[at])
-	return Condition{
-		Phase:    Phase(word & (1<<phaseBits - 1)),
-		Fallback: word >> phaseBits,
-		Second:   atomic.LoadUint32(&m[at+1]),
-	}
+	return conditionOf(m.word(slot, protocol), atomic.LoadUint32(&m[conditionAt(slot, protocol)+1]))
 }
+
+func (m Conditions) word(slot uint32, protocol Protocol) uint32 {
+	return atomic.LoadUint32(&m[conditionAt(slot, protocol)])
+}
+
+func conditionOf(word, second uint32) Condition {
+	return Condition{Phase: Phase(word & (1<<phaseBits - 1)), Fallback: word >> phaseBits, Second: second}
+}
+
+func (c Condition) word() uint32 { return c.Fallback<<phaseBits | uint32(c.Phase) }
 
 // Put writes a condition. The second goes first: a phase with an older second
 // could be over before it began.
 func (m Conditions) Put(slot uint32, protocol Protocol, c Condition) {
 	at := conditionAt(slot, protocol)
 	atomic.StoreUint32(&m[at+1], c.Second)
-	atomic.StoreUint32(&m[at], c.Fallback<<phaseBits|uint32(c.Phase))
+	atomic.StoreUint32(&m[at], c.word())
 }
 
 func conditionAt(slot uint32, protocol Protocol) int {

@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -89,6 +90,9 @@ func checkDrift(t *testing.T, have *Tables, draw chance) {
 		return // the lost record of a service holds its room for one more Diff
 	}
 	mended := replay(drifted, steps)
+	if wrong := renumbered(intact, mended); wrong != "" {
+		t.Fatalf("mended by these steps, %s\n%s", wrong, listed(steps))
+	}
 	if more, _ := Diff(mended, want); len(more) > 0 {
 		t.Fatalf("mended, there is still something to do:\n%s", listed(more))
 	}
@@ -110,4 +114,15 @@ func lowest[V any](m map[uint32]V) uint32 {
 		least = min(least, key)
 	}
 	return least
+}
+
+// renumbered says which service that has VIPs got another id, though nothing but its
+// record was lost.
+func renumbered(intact, mended *Tables) string {
+	for vip, entry := range intact.VIPs {
+		if now, leads := mended.VIPs[vip]; leads && now.Service != entry.Service {
+			return fmt.Sprintf("%s leads to service %d and led to %d", vip, now.Service, entry.Service)
+		}
+	}
+	return ""
 }

@@ -40,7 +40,7 @@ func tick(have *Tables, at lane, entry VIPEntry, second uint32) (changes []SlotC
 	settled = true
 	first, end := ServiceEntry{FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount}.within(have)
 	for slot := first; slot < end; slot++ {
-		held := have.Conditions.At(slot, at.protocol)
+		held := have.Condition(slot, at.protocol)
 		next := held.Tick(now)
 		if next != held {
 			changes = append(changes, SlotCondition{slot, at.protocol, next})

@@ -142,6 +142,7 @@ func (s DeleteVIP) String() string { return fmt.Sprintf("hand %s back to the hos
 func (s PutConditions) Replay(t *Tables) {
 	for _, change := range s.Changes {
 		t.Conditions.Put(change.Slot, change.Protocol, change.Condition)
+		t.Phases.put(change.Slot, change.Protocol, change.word())
 	}
 }
 

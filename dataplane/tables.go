@@ -28,6 +28,7 @@ type Tables struct {
 	// tables it is the mapped memory of the map itself: store atomically.
 	Slots      []uint32
 	Conditions Conditions // of the same slots; likewise the map's memory
+	Phases     *Phases    // that conditions were left with; nil if nobody notes them
 	Flows      Flows      // likewise; the program writes there too
 	Limits     Limits
 }
@@ -62,6 +63,7 @@ func (t *Tables) Clone() *Tables {
 		Egress:     maps.Clone(t.Egress),
 		Slots:      slices.Clone(t.Slots),
 		Conditions: slices.Clone(t.Conditions),
+		Phases:     t.Phases.clone(),
 		Flows:      slices.Clone(t.Flows),
 		Limits:     t.Limits,
 	}

@@ -37,6 +37,8 @@ func (d *difference) changePhases() {
 			if p.isNew || !led && !leads {
 				continue // free slots are settled; and here nobody looks
 			}
+			// Somebody may have taken the mark away.
+			unsettled = unsettled || led && d.have.Phases.restless(p.entry, protocol)
 			t := transition{lane: at, unsettled: unsettled}
 			switch {
 			case !leads || p.want.Tracking == TrackNever:
@@ -47,7 +49,7 @@ func (d *difference) changePhases() {
 				t.visitAll(d, p, led)
 			default: // all that keep their owners keep their conditions
 				for _, change := range p.slots {
-					t.visit(d, p, d.have.Conditions.At(change.Slot, protocol), change)
+					t.visit(d, p, d.have.Condition(change.Slot, protocol), change)
 				}
 			}
 			d.unsettled[at] = t.unsettled
@@ -75,7 +77,7 @@ func (t *transition) visitAll(d *difference, p *plan, led bool) {
 		if changes {
 			next, changing = changing[0], changing[1:]
 		}
-		if held := d.have.Conditions.At(slot, t.protocol); held.Phase != Settled || led && changes {
+		if held := d.have.Condition(slot, t.protocol); held.Phase != Settled || led && changes {
 			t.visit(d, p, held, next)
 		}
 	}
@@ -108,7 +110,7 @@ func unsettledSlots(have *Tables, entry ServiceEntry, protocol Protocol) []SlotC
 	var changes []SlotCondition
 	first, end := entry.within(have)
 	for slot := first; slot < end; slot++ {
-		if have.Conditions.At(slot, protocol) != (Condition{}) {
+		if have.Condition(slot, protocol) != (Condition{}) {
 			changes = append(changes, SlotCondition{slot, protocol, Condition{}})
 		}
 	}

@@ -76,8 +76,8 @@ func (t *Tables) FailOn(fail func(dataplane.Step) error) {
 }
 
 // Tables returns a copy of what is held, for the caller to replay steps on. Its
-// Conditions and Flows are no copy: as in the kernel, they are memory that the
-// program writes to as well. So a test plays the program by storing there.
+// Slots, Conditions and Flows are no copy: as in the kernel, they are memory that
+// others write to as well. So a test plays the program by storing there.
 func (t *Tables) Tables() (*dataplane.Tables, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,9 +89,9 @@ func (t *Tables) Tables() (*dataplane.Tables, error) {
 
 func clone(tables *dataplane.Tables) *dataplane.Tables {
 	copied := *tables
-	copied.Conditions, copied.Flows = nil, nil // not to be read but atomically
+	copied.Slots, copied.Conditions, copied.Flows = nil, nil, nil // not to be read but atomically
 	cloned := copied.Clone()
-	cloned.Conditions, cloned.Flows = tables.Conditions, tables.Flows
+	cloned.Slots, cloned.Conditions, cloned.Flows = tables.Slots, tables.Conditions, tables.Flows
 	return cloned
 }
 
@@ -187,6 +187,43 @@ func (t *Tables) Change(meddle func(*dataplane.Tables)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	meddle(t.tables)
+}
+
+// Mend makes entries again what they were left as.
+func (t *Tables) Mend(left *dataplane.Tables) ([]string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, errClosed
+	}
+	held := t.tables
+	found := slices.Concat(
+		mend("interface %d of egress", held.Egress, left.Egress),
+		mend("service %d of services", held.Services, left.Services),
+		mend("backend %d of backends", held.Backends, left.Backends),
+		mend("%s of quic_ids", held.QUICIDs, left.QUICIDs),
+		mend("%s of vip_addresses", held.Addresses, left.Addresses),
+		mend("%s of wide_prefixes", held.Prefixes, left.Prefixes),
+		mend("%s of vips", held.VIPs, left.VIPs),
+	)
+	if held.SeesWide != left.SeesWide {
+		held.SeesWide = left.SeesWide
+		found = append(found, "the switch for wide VIPs was changed")
+	}
+	return found, nil
+}
+
+func mend[Key, Value comparable](name string, held, left map[Key]Value) (found []string) {
+	for _, stray := range dataplane.Strays(held, left) {
+		if stray.Was == dataplane.Added {
+			delete(held, stray.Key)
+		} else {
+			held[stray.Key] = stray.Left
+		}
+		found = append(found, fmt.Sprintf(name+" was %s", stray.Key, stray.Was))
+	}
+	slices.Sort(found)
+	return found
 }
 
 // Close ends all use. What is held stays, and Reopen gives it to the next.

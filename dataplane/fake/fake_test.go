@@ -63,21 +63,21 @@ func TestTablesIsACopy(t *testing.T) {
 	plane := filled(t)
 	first, _ := plane.Tables()
 	dataplane.DeleteBackend{Index: 1}.Replay(first)
-	first.Slots[1] = 0
 	second, _ := plane.Tables()
-	if len(second.Backends) != 1 || second.Slots[1] != 1 {
+	if len(second.Backends) != 1 {
 		t.Error("a change of the copy reached the data plane")
 	}
 }
 
-func TestPhasesAndFlowsAreTheMemoryThatTheProgramWrites(t *testing.T) {
+func TestSlotsPhasesAndFlowsAreTheMemoryThatTheProgramSees(t *testing.T) {
 	plane := filled(t)
 	first, _ := plane.Tables()
 	first.Conditions.Put(1, dataplane.UDP, dataplane.Condition{Phase: dataplane.Settling, Second: 5})
 	first.Flows[3] = uint64(dataplane.MakeFlow(7, 1, false, 9))
+	first.Slots[2] = 0
 	for _, again := range []*fake.Tables{plane, plane.Reopen()} {
 		second, _ := again.Tables()
-		if second != nil && (second.Conditions.At(1, dataplane.UDP).Second != 5 || second.Flows[3] != first.Flows[3]) {
+		if second != nil && (second.Conditions.At(1, dataplane.UDP).Second != 5 || second.Flows[3] != first.Flows[3] || second.Slots[2] != 0) {
 			t.Error("they are a copy")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +26,16 @@ type drops struct {
 	record   ringbuf.Record
 	budget   *ebpf.Map
 	until    *uint32 // shared with the program
+	noted    *watching
 	outcomes []string
 	booted   time.Time
+}
+
+// watching is until which second drops are watched, by what was written last. The
+// lock is held while it is.
+type watching struct {
+	sync.Mutex
+	until uint32
 }
 
 // WatchDrops opens the ring of drops, and has the program tell of none. It must be
@@ -37,7 +46,7 @@ func (d *DataPlane) WatchDrops() (dataplane.Drops, error) {
 		return nil, fmt.Errorf("opening the ring of drops: %w", err)
 	}
 	w := &drops{
-		reader: reader, budget: d.objects.DropBudget, until: &d.mapped.switches.WatchDrops,
+		reader: reader, budget: d.objects.DropBudget, until: &d.mapped.switches.WatchDrops, noted: &d.watching,
 		outcomes: d.outcomes, booted: booted(),
 	}
 	return w, w.Watch(false)
@@ -48,6 +57,9 @@ func (d *drops) Watch(on bool) error {
 	if on {
 		until = uint32(time.Since(d.booted)/time.Second) + watchLasts
 	}
+	d.noted.Lock()
+	defer d.noted.Unlock()
+	d.noted.until = until
 	atomic.StoreUint32(d.until, until)
 	return nil
 }

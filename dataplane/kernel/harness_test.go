@@ -24,6 +24,7 @@ type harness struct {
 	t      testing.TB
 	plane  *DataPlane
 	tables *dataplane.Tables
+	wanted dataplane.State // last
 	dirty  *ebpf.Program
 }
 
@@ -95,7 +96,8 @@ func (h *harness) apply(steps ...dataplane.Step) {
 // want makes the kernel hold these services.
 func (h *harness) want(services ...dataplane.Service) {
 	h.t.Helper()
-	steps, problems := dataplane.Diff(h.tables, dataplane.State{Services: services})
+	h.wanted = dataplane.State{Services: services}
+	steps, problems := dataplane.Diff(h.tables, h.wanted)
 	if len(problems) > 0 {
 		h.t.Fatal(problems)
 	}

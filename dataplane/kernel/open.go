@@ -47,6 +47,12 @@ type DataPlane struct {
 	promoted bool                 // the maps are the ones under pins.maps()
 	takeover *takeover            // until then, if other maps are in their place
 	links    map[string]link.Link // held, so that one whose pin is removed goes on
+
+	// What the maps say of themselves, and until when drops are watched, as Mend
+	// makes them again.
+	layout    lbLayout
+	typeNotes *lbMapTypes
+	watching  watching
 }
 
 // Open loads the program. It adopts the maps that an earlier process pinned if
@@ -93,13 +99,24 @@ func (d *DataPlane) open(options Options) error {
 	}
 	if d.promoted {
 		old.close()
-		return nil
+		return d.readNotes()
 	}
 	if err := noteTypes(d.objects.TypeNotes, spec); err != nil {
 		old.close()
 		return err
 	}
-	return d.takeOver(old, mark)
+	return errors.Join(d.takeOver(old, mark), d.readNotes())
+}
+
+// readNotes takes what the maps say of themselves for right: they would not have
+// been opened else.
+func (d *DataPlane) readNotes() error {
+	d.typeNotes = new(lbMapTypes)
+	err := errors.Join(d.objects.Layouts.Lookup(uint32(0), &d.layout), d.objects.TypeNotes.Lookup(uint32(0), d.typeNotes))
+	if err != nil {
+		return fmt.Errorf("reading what the maps are laid out like: %w", err)
+	}
+	return nil
 }
 
 // load loads the program with maps of its own, but for those that are there.

@@ -165,6 +165,9 @@ func TestPrivilegedAnEarlierBuildsStateIsTakenOverInTheMidstOfAChange(t *testing
 				!maps.Equal(got.Backends, u.tables.Backends) || !slices.Equal(got.Slots, u.tables.Slots) || !slices.Equal(got.Conditions, u.tables.Conditions) {
 				t.Errorf("the new maps hold\n%+v, the old ones\n%+v", got, u.tables)
 			}
+			if found, err := plane.Mend(got); err != nil || len(found) > 0 {
+				t.Errorf("what was taken over would be taken for someone else's doing: %v, %v", found, err)
+			}
 			steps, _ := dataplane.Diff(got, u.wanted(2))
 			steps = slices.DeleteFunc(steps, func(s dataplane.Step) bool {
 				_, is := s.(dataplane.PutAddress)

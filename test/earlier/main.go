@@ -27,6 +27,8 @@ func (plane) WatchDrops() (dataplane.Drops, error) { return fake.NewDrops(), nil
 
 func (plane) Inspect() []string { return nil }
 
+func (plane) Mend(*dataplane.Tables) ([]string, error) { return nil, nil }
+
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	if err := run(os.Args[2:], log); err != nil && !errors.Is(err, context.Canceled) {
