@@ -49,10 +49,14 @@ type daemon struct {
 	refused    error        // what is wrong with the file as it is now
 	services   []desired.Service
 	watchNames map[string]string      // of the services that ask Consul
+	askers     map[string]string      // the same, by watch
 	views      map[string]consul.View // by the names of the watches
 	recalling  recalling
-	candidates []desired.Candidate
-	followed   bool // prober and hops were given the candidates
+	candidates map[string][]desired.Candidate // by service
+	followed   bool                           // prober and hops were given the candidates
+	news       news                           // since the last decision
+	again      int                            // the service that was last judged without any
+	exact      bool                           // the tables are known to hold what was decided last
 
 	tables    *dataplane.Tables // nil: to be read again
 	phases    *dataplane.Phases // that we left there
@@ -116,31 +120,36 @@ func (d *daemon) begin(first loaded) error {
 // run is the loop. Nothing in it waits: parts that must wait do so elsewhere.
 func (d *daemon) run(ctx context.Context) error {
 	for {
-		mail := d.inbox.take()
-		d.digest(mail)
-		d.recall()
-		d.expire()
-		d.inspect(mail.links)
-		audited, astray := d.audit(), d.lookForDrift()
-		if audited || astray || d.due(mail) {
-			d.reconcile(mail.arrived)
-		}
-		d.tick()
-		d.keepAttached()
-		d.publish()
-		d.tellManager()
-		if mail.loaded != nil && mail.loaded.taken != nil {
-			close(mail.loaded.taken)
-		}
-		for _, asked := range mail.plans {
-			asked.answer <- d.foresee(asked.file)
-		}
+		d.turn()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.inbox.poke:
 		case <-time.After(time.Until(d.wake())):
 		}
+	}
+}
+
+// turn takes what was heard and does what is due.
+func (d *daemon) turn() {
+	mail := d.inbox.take()
+	d.digest(mail)
+	d.recall()
+	d.expire()
+	d.inspect(mail.links)
+	audited, astray := d.audit(), d.lookForDrift()
+	if audited || astray || d.due(mail) {
+		d.reconcile(mail.arrived)
+	}
+	d.tick()
+	d.keepAttached()
+	d.publish()
+	d.tellManager()
+	if mail.loaded != nil && mail.loaded.taken != nil {
+		close(mail.loaded.taken)
+	}
+	for _, asked := range mail.plans {
+		asked.answer <- d.foresee(asked.file)
 	}
 }
 
@@ -185,15 +194,18 @@ func (d *daemon) digest(m mail) {
 		}
 	}
 	d.answered(m.views)
+	d.news.add(m.news)
 	changed := m.loaded != nil
 	for name, view := range m.views {
-		if !d.expects(name) {
+		service, expected := d.askers[name]
+		if !expected {
 			continue // of a query that a reload took back
 		}
 		before := d.views[name]
 		d.views[name] = view
 		if view.Changed || !before.Known() {
-			d.followed, changed = false, true
+			d.news.of(service)
+			changed = true
 		}
 	}
 	d.journal.views(d.watchNames, d.views)
@@ -202,23 +214,15 @@ func (d *daemon) digest(m mail) {
 	}
 }
 
-func (d *daemon) expects(name string) bool {
-	for _, expected := range d.watchNames {
-		if expected == name {
-			return true
-		}
-	}
-	return false
-}
-
 // adopt makes a file without mistakes the one that runs.
 func (d *daemon) adopt(l loaded) {
 	l.pending = restartNeeded(d.first, l.file)
-	d.loaded, d.refused, d.followed = l, nil, false
+	d.loaded, d.refused, d.followed, d.news.all = l, nil, false, true
 	d.services = declaredServices(l.file)
-	d.watchNames = d.watches.Set(l.file)
+	d.watchNames, d.askers = d.watches.Set(l.file), map[string]string{}
 	views := map[string]consul.View{}
-	for _, name := range d.watchNames {
+	for service, name := range d.watchNames {
+		d.askers[name] = service
 		if view, known := d.views[name]; known {
 			views[name] = view
 		}
@@ -241,6 +245,8 @@ func (d *daemon) audit() bool {
 	}
 	d.audited = time.Now()
 	d.sample()
+	d.anew()
+	d.exact = false // once in a while all is compared
 	return true
 }
 
@@ -251,6 +257,7 @@ func (d *daemon) hold(tables *dataplane.Tables) {
 	}
 	tables.Phases = d.phases
 	d.tables, d.placed = tables, placements{}
+	d.exact = false
 	d.placed.count(tables, nil)
 	d.settling.notice(tables)
 	d.traffic.hold(tables)

@@ -20,7 +20,8 @@ func (p *fakeProber) Verdict(b health.Backend) health.Verdict {
 	return p.said[b.Service+" "+b.Addr.String()]
 }
 
-func (p *fakeProber) hear(text string) {
+// hear takes in what the probes say and tells of what is new, as the prober does.
+func (p *fakeProber) hear(text string, tell func(service string)) {
 	said := map[string]health.Verdict{}
 	for name, v := range p.said {
 		said[name] = v
@@ -31,7 +32,13 @@ func (p *fakeProber) hear(text string) {
 		if words[2] == "ill" {
 			v.State, v.Reason = health.Ill, strings.Join(words[3:], " ")
 		}
-		said[words[0]+" "+words[1]] = v
+		about := words[0] + " " + words[1]
+		if before := p.said[about]; before.State == v.State && before.Reason == v.Reason {
+			v = before
+		} else {
+			defer tell(words[0])
+		}
+		said[about] = v
 	}
 	p.said = said
 }
@@ -48,11 +55,21 @@ func (h *fakeHops) Lookup(addr netip.Addr) (nexthop.Resolution, bool) {
 	}, true
 }
 
-func (h *fakeHops) hear(text string) {
+// hear takes in what is wrong with some ways and tells of what is new, as the
+// watcher does.
+func (h *fakeHops) hear(text string, tell func(netip.Addr)) {
 	problems := map[netip.Addr]string{}
 	for line := range strings.Lines(text) {
 		addr, problem, _ := strings.Cut(strings.TrimSpace(line), " ")
 		problems[netip.MustParseAddr(addr)] = problem
+		if problem != h.problems[netip.MustParseAddr(addr)] {
+			defer tell(netip.MustParseAddr(addr))
+		}
+	}
+	for addr, problem := range h.problems {
+		if _, still := problems[addr]; !still && problem != "" {
+			defer tell(addr)
+		}
 	}
 	h.problems = problems
 }

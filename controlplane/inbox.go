@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type mail struct {
 	loaded  *loaded
 	links   bool // an interface changed
 	plans   []planning
+	news    news
 }
 
 // loaded is the outcome of reading the configuration again.
@@ -55,8 +57,14 @@ func (b *inbox) put(add func(*mail)) {
 	}
 }
 
-// changed tells that a verdict or a next hop has; the loop asks for those.
-func (b *inbox) changed() { b.put(func(*mail) {}) }
+// judged tells that a verdict has changed, and resolved that a next hop has; the
+// loop asks for those.
+func (b *inbox) judged(service string) { b.put(func(m *mail) { m.news.of(service) }) }
+
+func (b *inbox) resolved(addr netip.Addr) { b.put(func(m *mail) { m.news.wayTo(addr) }) }
+
+// changed tells that something has, and not what.
+func (b *inbox) changed() { b.put(func(m *mail) { m.news.all = true }) }
 
 func (b *inbox) viewed(v consul.View) {
 	b.put(func(m *mail) {

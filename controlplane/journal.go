@@ -31,6 +31,9 @@ type causes struct {
 func (j *journal) changes(now desired.Report, why causes) {
 	for _, s := range now.Services {
 		before, known := j.told.Service(s.Name)
+		if known && s.Same(before) {
+			continue
+		}
 		if !known || before.State != s.State {
 			j.log.Log(context.Background(), level(s.State), "service is "+string(s.State), "service", s.Name,
 				reasonOf(s.Reason), "up", s.Up, "backends", len(s.Backends))
@@ -87,11 +90,10 @@ func (c causes) times(service string, b desired.BackendReport, since time.Time) 
 // detect is how long it took from the first sign of the change to knowing of
 // it: from the first probe that saw it, or from Consul's answer.
 func (c causes) detect(service string, b desired.BackendReport, since time.Time) (time.Duration, bool) {
-	i := slices.IndexFunc(c.d.candidates, func(x desired.Candidate) bool {
-		return x.Key.Service == service && x.Addr == b.Addr
-	})
+	candidates := c.d.candidates[service]
+	i := slices.IndexFunc(candidates, func(x desired.Candidate) bool { return x.Addr == b.Addr })
 	if i >= 0 {
-		if v := c.d.prober.Verdict(probed(c.d.candidates[i].Key)); v.Since.After(since) {
+		if v := c.d.prober.Verdict(probed(candidates[i].Key)); v.Since.After(since) {
 			return v.DetectedIn(), true
 		}
 	}

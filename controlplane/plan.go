@@ -52,7 +52,7 @@ func (d *daemon) foresee(file *config.File) api.Plan {
 		return api.Plan{}
 	}
 	services := declaredServices(file)
-	in := d.factsFor(file, services, d.viewsFor(file))
+	in := d.factsFor(file, services, d.viewsFor(file), nil)
 	in.Now, in.Held = time.Now(), held(d.tables)
 	in.Services = slices.Clone(services)
 	for i := range in.Services {

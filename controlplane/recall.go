@@ -3,7 +3,6 @@ package controlplane
 import (
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
@@ -35,8 +34,8 @@ type recalled struct {
 // view is Consul's word about a service as far as it is known.
 type view struct {
 	consul.View
-	instances []desired.Instance
-	stale     bool // it may be out of date
+	stale    bool               // it may be out of date
+	recalled []desired.Instance // that stand for Consul's word; nil where that is heard
 }
 
 // view is what there is to know about the backends of a service that asks Consul.
@@ -44,14 +43,21 @@ func (d *daemon) view(service string) view {
 	now := d.views[d.watchNames[service]]
 	old, noted := d.recalling.used[service]
 	if now.Known() || !noted || old.instances == nil {
-		return view{View: now, instances: consulInstances(now), stale: now.Reason != ""}
+		return view{View: now, stale: now.Reason != ""}
 	}
 	now.At = old.confirmed
 	if now.Err == nil {
 		//lint:ignore ST1005 Consul is a name
 		now.Err = errors.New("Consul has not answered yet")
 	}
-	return view{View: now, instances: old.instances, stale: true}
+	return view{View: now, stale: true, recalled: old.instances}
+}
+
+func (v view) instances() []desired.Instance {
+	if v.recalled != nil {
+		return v.recalled
+	}
+	return consulInstances(v.View)
 }
 
 // found is what the tables have of the services that VIPs lead to.
@@ -94,7 +100,7 @@ func (d *daemon) recall() {
 			delete(r.used, s.Name)
 		case noted && !used && !r.answered[asked] && (late || now.Reason != ""):
 			r.used[s.Name] = d.recallOne(s, asked, note)
-			d.decided, d.followed = false, false
+			d.decided = false
 		}
 	}
 }
@@ -136,7 +142,7 @@ func (d *daemon) keep(changed bool) {
 		if note, noted := d.recalling.notes.sets[asked]; noted && !now.Known() && !d.recalling.answered[asked] {
 			known.sets[asked] = note
 		} else if now.Known() {
-			known.sets[asked] = answer{now.At, slices.Clone(now.Instances)}
+			known.sets[asked] = answer{now.At, now.Instances} // nobody changes a view
 		}
 	}
 	d.keeper.keep(known, changed)

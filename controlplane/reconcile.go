@@ -3,6 +3,7 @@ package controlplane
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
@@ -27,12 +28,13 @@ func (d *daemon) reconcile(arrived time.Time) {
 	if !d.readAgain() {
 		return
 	}
-	d.follow()
-	d.want, d.report = desired.Merge(d.input(looked))
+	heard := d.heard()
+	d.follow(heard)
+	d.want, d.report = desired.Merge(d.input(looked, heard))
 	d.want.Second, d.decided = d.second()+applyMargin, true
 	d.want.Doubted, d.verifying.wrong = d.verifying.wrong, nil
 	var steps []dataplane.Step
-	steps, d.problems = dataplane.Diff(d.tables, d.want)
+	steps, d.problems = dataplane.Diff(d.tables, d.narrowed(heard))
 	if len(steps) == 0 && d.writing.failures > 0 {
 		d.log.Info("the tables are as they should be again")
 		d.writing.succeeded()
@@ -42,6 +44,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 			return
 		}
 	}
+	d.exact = true
 	d.publish() // who reads a line of the log may ask about it at once
 	d.journal.changes(d.report, causes{d: d, looked: looked, arrived: arrived})
 }
@@ -72,7 +75,7 @@ func (d *daemon) carryOut(steps []dataplane.Step) error {
 	if err := d.traffic.during(d.tables, steps, apply); err != nil {
 		d.writeFailures++
 		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
-		d.tables = nil
+		d.tables, d.exact = nil, false
 		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
 		return err
 	}
@@ -98,31 +101,46 @@ func (d *daemon) readAgain() bool {
 }
 
 // follow has the candidates probed and their next hops looked up.
-func (d *daemon) follow() {
+func (d *daemon) follow(heard map[string]bool) {
+	fresh := byService(desired.Candidates(d.facts(heard)))
+	if heard == nil {
+		d.followed = d.followed && maps.EqualFunc(d.candidates, fresh, slices.Equal)
+		d.candidates = fresh
+	}
+	for name := range heard {
+		d.followed = d.followed && slices.Equal(d.candidates[name], fresh[name])
+		d.candidates[name] = fresh[name]
+	}
 	if d.followed {
 		return
 	}
 	d.followed = true
-	d.candidates = desired.Candidates(d.facts())
 	checks := map[string]*config.Check{}
 	for _, s := range d.loaded.file.Services {
 		checks[s.Name] = s.Health
 	}
 	probes := map[health.Backend]health.Check{}
-	for _, c := range d.candidates {
-		if own := checks[c.Key.Service]; own != nil {
-			probes[probed(c.Key)] = check(*own)
+	for name, candidates := range d.candidates {
+		for _, c := range candidates {
+			if own := checks[name]; own != nil {
+				probes[probed(c.Key)] = check(*own)
+			}
 		}
 	}
 	d.prober.Set(probes)
 	d.hops.Set(addresses(d.candidates), ingress(d.loaded.file.Interfaces, d.attach.done))
 }
 
-// facts are what is known without asking the prober and the next hops.
-func (d *daemon) facts() desired.Input { return d.factsFor(d.loaded.file, d.services, d.view) }
+// facts are what is known of the services that were heard of, nil for all, without
+// asking the prober and the next hops.
+func (d *daemon) facts(heard map[string]bool) desired.Input {
+	in := d.factsFor(d.loaded.file, d.services, d.view, heard)
+	in.Heard, in.Decided = heard, d.want
+	return in
+}
 
 // factsFor are the facts for a file with these services, whose views view knows.
-func (d *daemon) factsFor(file *config.File, services []desired.Service, view func(service string) view) desired.Input {
+func (d *daemon) factsFor(file *config.File, services []desired.Service, view func(service string) view, heard map[string]bool) desired.Input {
 	in := desired.Input{
 		Services:  services,
 		VIPPools:  file.VIPPools,
@@ -131,21 +149,31 @@ func (d *daemon) factsFor(file *config.File, services []desired.Service, view fu
 		Before:    d.report,
 	}
 	for _, s := range file.Services {
+		if heard != nil && !heard[s.Name] {
+			continue
+		}
 		if s.Consul == nil {
 			in.Views[s.Name] = desired.View{Known: true, Instances: staticInstances(s)}
 			continue
 		}
 		seen := view(s.Name)
-		in.Views[s.Name] = desired.View{Known: seen.Known(), Instances: seen.instances, Nobody: query(*s.Consul).Nobody()}
+		in.Views[s.Name] = desired.View{Known: seen.Known(), Instances: seen.instances(), Nobody: query(*s.Consul).Nobody()}
 	}
 	return in
 }
 
-// input is all that is known now.
-func (d *daemon) input(now time.Time) desired.Input {
-	in := d.facts()
-	in.Now, in.Held = now, held(d.tables)
-	in.Verdicts, in.Hops = d.look(d.candidates)
+// input is all that is known now of the services that were heard of.
+func (d *daemon) input(now time.Time, heard map[string]bool) desired.Input {
+	in := d.facts(heard)
+	in.Now = now
+	var candidates []desired.Candidate
+	for name := range in.Views {
+		candidates = append(candidates, d.candidates[name]...)
+	}
+	in.Verdicts, in.Hops = d.look(candidates)
+	if heard == nil || slices.ContainsFunc(d.report.Services, func(s desired.ServiceReport) bool { return !s.Ready }) {
+		in.Held = held(d.tables)
+	}
 	return in
 }
 

@@ -89,8 +89,8 @@ func Run(ctx context.Context, o Options) error {
 	defer os.Remove(o.Socket)
 
 	inbox := newInbox()
-	prober := health.New(health.Options{Changed: func(health.Backend, health.Verdict) { inbox.changed() }})
-	hops := nexthop.New(nexthop.Options{Changed: func(netip.Addr, nexthop.Resolution) { inbox.changed() }, Log: o.Log})
+	prober := health.New(health.Options{Changed: func(b health.Backend, _ health.Verdict) { inbox.judged(b.Service) }})
+	hops := nexthop.New(nexthop.Options{Changed: func(addr netip.Addr, _ nexthop.Resolution) { inbox.resolved(addr) }, Log: o.Log})
 	discovery := newDiscovery(openConsul, inbox.viewed, o.Log)
 	timings := api.NewTimings()
 	discovery.asked = timings.Asked

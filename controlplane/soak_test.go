@@ -130,9 +130,8 @@ func (d *day) tell() {
 // tellOfOurs says what is known without Consul.
 func (d *day) tellOfOurs() {
 	synctest.Wait()
-	d.prober.hear(facts(d.probes))
-	d.stage.hops.hear(facts(d.hops))
-	d.daemon.inbox.changed()
+	d.prober.hear(facts(d.probes), d.daemon.inbox.judged)
+	d.stage.hops.hear(facts(d.hops), d.daemon.inbox.resolved)
 	synctest.Wait()
 }
 
@@ -250,12 +249,10 @@ func (d *day) event() {
 		}
 	case n < 58:
 		d.probes[name(i)+" "+backendAddr(d.IntN(6))] = d.pick("well", "well", "well", "well", "ill connection refused")
-		d.prober.hear(facts(d.probes))
-		d.daemon.inbox.changed()
+		d.prober.hear(facts(d.probes), d.daemon.inbox.judged)
 	case n < 66:
 		d.hops[backendAddr(d.IntN(6))] = d.pick("", "", "", "", "no neighbour answers")
-		d.stage.hops.hear(facts(d.hops))
-		d.daemon.inbox.changed()
+		d.stage.hops.hear(facts(d.hops), d.daemon.inbox.resolved)
 	case n < 70:
 		d.network(d.pick("eth0", "eth1"))
 	case n < 73:

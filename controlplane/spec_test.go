@@ -83,7 +83,7 @@ func TestSpecs(t *testing.T) {
 
 // stage is a daemon among fakes.
 type stage struct {
-	t         *testing.T
+	t         testing.TB
 	plane     *fake.Tables
 	prober    *fakeProber
 	hops      *fakeHops
@@ -99,7 +99,7 @@ type stage struct {
 	end       func()
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t testing.TB) *stage {
 	s := &stage{t: t, end: func() {}, raised: time.Now(), state: t.TempDir(), manager: &systemd.Notifier{}}
 	s.boot()
 	return s
@@ -194,11 +194,9 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		view.Service, view.Reason, view.Err, view.Changed = s.watch(rest), consul.Unreachable, errors.New(text), false
 		s.daemon.inbox.viewed(view)
 	case "probe":
-		s.prober.hear(text)
-		s.daemon.inbox.changed()
+		s.prober.hear(text, s.daemon.inbox.judged)
 	case "hop":
-		s.hops.hear(text)
-		s.daemon.inbox.changed()
+		s.hops.hear(text, s.daemon.inbox.resolved)
 	case "fail":
 		s.plane.FailOn(func(step dataplane.Step) error {
 			if strings.Contains(step.String(), rest) {
@@ -255,6 +253,22 @@ var trespasses = map[string]func(*dataplane.Tables){
 
 // start lets a daemon take over the tables as they are.
 func (s *stage) start(data []byte) {
+	keeper := s.raise(data)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.daemon.run(ctx) }()
+	go func() { done <- keeper.Run(ctx) }()
+	s.end = func() {
+		cancel()
+		if err := errors.Join(<-done, <-done); err != nil {
+			s.t.Error(err)
+		}
+		s.end = func() {}
+	}
+}
+
+// raise makes the daemon, which does nothing yet.
+func (s *stage) raise(data []byte) *keeper {
 	file, err := config.Parse("pointsman.hcl", data)
 	if err != nil {
 		s.t.Fatal(err)
@@ -280,17 +294,7 @@ func (s *stage) start(data []byte) {
 	if err := s.daemon.begin(loaded{file: file, at: time.Now()}); err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- s.daemon.run(ctx) }()
-	go func() { done <- keeper.Run(ctx) }()
-	s.end = func() {
-		cancel()
-		if err := errors.Join(<-done, <-done); err != nil {
-			s.t.Error(err)
-		}
-		s.end = func() {}
-	}
+	return keeper
 }
 
 // untimed drops what differs from run to run. A time that never was stays, for

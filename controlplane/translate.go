@@ -221,11 +221,21 @@ func held(tables *dataplane.Tables) map[string]bool {
 	return names
 }
 
-// addresses are those whose next hops are needed.
-func addresses(candidates []desired.Candidate) []netip.Addr {
-	all := make([]netip.Addr, 0, len(candidates))
+func byService(candidates []desired.Candidate) map[string][]desired.Candidate {
+	all := make(map[string][]desired.Candidate)
 	for _, c := range candidates {
-		all = append(all, c.Addr)
+		all[c.Key.Service] = append(all[c.Key.Service], c)
+	}
+	return all
+}
+
+// addresses are those whose next hops are needed.
+func addresses(candidates map[string][]desired.Candidate) []netip.Addr {
+	var all []netip.Addr
+	for _, of := range candidates {
+		for _, c := range of {
+			all = append(all, c.Addr)
+		}
 	}
 	return all
 }

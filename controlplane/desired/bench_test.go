@@ -8,8 +8,26 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
-// BenchmarkMerge is what one change costs among 1,000 services of 100 backends.
+// BenchmarkMerge is what a change costs among 1,000 services of 100 backends.
 func BenchmarkMerge(b *testing.B) {
+	in := crowd()
+	for _, row := range []struct {
+		name  string
+		heard map[string]bool
+	}{{"all judged", nil}, {"one of them", map[string]bool{"s500": true}}} {
+		b.Run(row.name, func(b *testing.B) {
+			in.Decided, in.Before = Merge(in)
+			in.Heard = row.heard
+			b.ReportAllocs()
+			for b.Loop() {
+				Merge(in)
+			}
+			in.Heard = nil
+		})
+	}
+}
+
+func crowd() Input {
 	in := Input{Now: noon, Views: map[string]View{}, Verdicts: map[Key]Verdict{}, Hops: map[netip.Addr]Hop{}}
 	for n := range 1000 {
 		name := fmt.Sprintf("s%03d", n)
@@ -23,9 +41,5 @@ func BenchmarkMerge(b *testing.B) {
 		}
 		in.Views[name] = view
 	}
-	_, in.Before = Merge(in)
-	b.ReportAllocs()
-	for b.Loop() {
-		Merge(in)
-	}
+	return in
 }

@@ -15,12 +15,15 @@ type Candidate struct {
 	Addr netip.Addr
 }
 
-// Candidates are the candidates of all services, whether they serve or not. An
-// address that must never be a backend is not probed either.
+// Candidates are the candidates of the services that were heard of, whether they
+// serve or not. An address that must never be a backend is not probed either.
 func Candidates(in Input) []Candidate {
 	var all []Candidate
 	guard := newGuard(in)
 	for _, s := range in.Services {
+		if in.Heard != nil && !in.Heard[s.Name] {
+			continue
+		}
 		for _, b := range candidates(guard, s, in.Views[s.Name].Instances) {
 			if b.State != BackendRejected {
 				all = append(all, Candidate{Key: probeKey(s, b.BackendReport), Addr: b.Addr})

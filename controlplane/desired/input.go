@@ -25,6 +25,17 @@ type Input struct {
 	Before    Report // what Merge said last; the zero Report at a start
 	// Held are the names of services that the kernel has VIPs and backends of.
 	Held map[string]bool
+	// Heard are the services that something is new of since Before and Decided were
+	// said; of all others, Views, Verdicts and Hops need not be there. Nil is all.
+	Heard   map[string]bool
+	Decided dataplane.State // by the Merge that said Before
+}
+
+// stands tells whether what was said of a service still holds. One that waits may
+// hear of what is not its own, and time changes what it was said to.
+func (in Input) stands(before ServiceReport) bool {
+	return in.Heard != nil && !in.Heard[before.Name] && before.Ready &&
+		(before.Again.IsZero() || in.Now.Before(before.Again))
 }
 
 // Service is what the operator declared. Names are unique and every VIP has

@@ -10,7 +10,8 @@ import (
 )
 
 // Merge decides what the kernel should hold and says why. Services are judged
-// one by one; what is wrong with one changes nothing for another.
+// one by one; what is wrong with one changes nothing for another, and of one that
+// nothing is new of the decision stands.
 func Merge(in Input) (dataplane.State, Report) {
 	var state dataplane.State
 	var report Report
@@ -19,12 +20,28 @@ func Merge(in Input) (dataplane.State, Report) {
 		return strings.Compare(a.Name, b.Name)
 	})
 	for _, s := range declared {
-		before, _ := in.Before.Service(s.Name)
+		before, known := in.Before.Service(s.Name)
+		if decided, is := serviceOf(in.Decided, s.Name); known && is && in.stands(before) {
+			state.Services = append(state.Services, decided)
+			report.Services = append(report.Services, before)
+			continue
+		}
 		want, said := judgeService(in, guard, s, before)
 		state.Services = append(state.Services, want)
 		report.Services = append(report.Services, said)
 	}
 	return state, report
+}
+
+// serviceOf finds a service that was decided.
+func serviceOf(state dataplane.State, name string) (dataplane.Service, bool) {
+	i, found := slices.BinarySearchFunc(state.Services, name, func(s dataplane.Service, name string) int {
+		return strings.Compare(s.Name, name)
+	})
+	if !found {
+		return dataplane.Service{}, false
+	}
+	return state.Services[i], true
 }
 
 // judgeService says what each backend of a service is worth, and what that

@@ -2,6 +2,7 @@ package desired
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -39,7 +40,29 @@ func FuzzMerge(f *testing.F) {
 		for i, s := range in.Services {
 			assertIndependent(t, in, i, s, state, report)
 		}
+		assertStands(t, rng, in, state, report)
 	})
+}
+
+// assertStands lets time go by and one service's view change, and expects the same
+// of a Merge that was told so and of one that judges all anew.
+func assertStands(t *testing.T, rng *rand.Rand, in Input, state dataplane.State, report Report) {
+	in.Before, in.Decided = report, state
+	in.Now = in.Now.Add(time.Duration(rng.IntN(200)) * time.Second)
+	changed := in.Services[rng.IntN(len(in.Services))]
+	elsewhere := Input{Verdicts: map[Key]Verdict{}, Hops: map[netip.Addr]Hop{}}
+	in.Views = maps.Clone(in.Views)
+	view := View{Known: rng.IntN(5) > 0}
+	for range rng.IntN(8) {
+		view.Instances = append(view.Instances, drawInstance(rng, elsewhere, changed))
+	}
+	in.Views[changed.Name] = view
+	wantState, wantReport := Merge(in)
+	in.Heard = map[string]bool{changed.Name: true}
+	gotState, gotReport := Merge(in)
+	if !reflect.DeepEqual(gotState, wantState) || !reflect.DeepEqual(gotReport, wantReport) {
+		t.Errorf("judging only what changed gave another outcome:\n%v\n%v\nthan judging all:\n%v\n%v", gotState, gotReport, wantState, wantReport)
+	}
 }
 
 // assertSane holds what the kernel is asked to hold against the rules.

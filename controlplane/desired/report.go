@@ -89,6 +89,13 @@ func (r Report) Service(name string) (ServiceReport, bool) {
 	return r.Services[i], true
 }
 
+// Same tells at once whether a decision stood: its reports share their memory. Two
+// that do not may be equal all the same.
+func (s ServiceReport) Same(before ServiceReport) bool {
+	return s.State == before.State && s.Ready && before.Ready && len(s.Backends) == len(before.Backends) &&
+		(len(s.Backends) == 0 || &s.Backends[0] == &before.Backends[0])
+}
+
 // Again is the earliest time that a service names; zero is never.
 func (r Report) Again() time.Time {
 	var at time.Time
