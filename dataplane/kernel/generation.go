@@ -78,6 +78,17 @@ func describe(maps map[string]*ebpf.Map) (*generation, error) {
 	if !is {
 		return nil, errors.New("reading the layout of the pinned maps: the kernel did not keep its type")
 	}
+	old, own := make([]byte, layouts.ValueSize()), lbLayout{}
+	if err := layouts.Lookup(uint32(0), old); err != nil {
+		return nil, fmt.Errorf("reading the layout of the pinned maps: %w", err)
+	}
+	// Not as converted: a later version has another name.
+	if version := member(layout, "version"); version != nil {
+		g.version = lbLayoutVersion(load(old[version.Offset.Bytes():][:4]))
+	}
+	if g.isLater() {
+		return g, nil // and nobody here knows what else it says
+	}
 	now, err := loadLb()
 	if err != nil {
 		return nil, err
@@ -86,16 +97,8 @@ func describe(maps map[string]*ebpf.Map) (*generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the layout of the pinned maps: %w", err)
 	}
-	old, own := make([]byte, layouts.ValueSize()), lbLayout{}
-	if err := layouts.Lookup(uint32(0), old); err != nil {
-		return nil, fmt.Errorf("reading the layout of the pinned maps: %w", err)
-	}
 	c.convert(unsafe.Slice((*byte)(unsafe.Pointer(&own)), unsafe.Sizeof(own)), old)
 	g.secret = own.Secret
-	// Not as converted: a later version has another name.
-	if version := member(layout, "version"); version != nil {
-		g.version = lbLayoutVersion(load(old[version.Offset.Bytes():][:4]))
-	}
 	g.outcomes, g.events = namesIn(layout, "outcomes"), namesIn(layout, "events")
 	return g, nil
 }

@@ -83,6 +83,10 @@ func (d *DataPlane) open(options Options) error {
 	if err != nil {
 		return err
 	}
+	if old.isLater() {
+		old.close()
+		return d.pins.refuse(old)
+	}
 	mark := secretMark(options.Secret)
 	d.promoted = old != nil && old.fit(spec, mark)
 	replacements := make(map[string]*ebpf.Map)

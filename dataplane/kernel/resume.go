@@ -40,6 +40,9 @@ func (p pins) resume() error {
 		return removeAll(p.nextMaps())
 	}
 	defer program.Close()
+	if next.isLater() {
+		return p.refuse(next)
+	}
 	return p.finish(next, program, links)
 }
 

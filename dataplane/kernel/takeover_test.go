@@ -120,13 +120,17 @@ func (u *upgrade) sendNew(plane *DataPlane, f flow) uint32 {
 	return dataplane.NoBackend
 }
 
-// begin opens flows, of which about half go to the new backend and are remembered.
+// begin opens flows, of which about half go to the new backend and are remembered:
+// established, for what has only begun is forgotten within seconds.
 func (u *upgrade) begin(from, to uint16) map[uint16]uint32 {
 	u.t.Helper()
 	at := make(map[uint16]uint32)
 	seen := make(map[uint32]int)
 	for port := from; port < to; port++ {
 		at[port] = u.sendOld(tcp(port, false))
+		if then := u.sendOld(tcp(port, true)); then != at[port] {
+			u.t.Fatalf("the flow from port %d began at backend %d and went on to %d", port, at[port], then)
+		}
 		seen[at[port]]++
 	}
 	if len(seen) != 2 {
@@ -265,19 +269,7 @@ func TestPrivilegedAnUpgradeThatDiesAnywhereIsFinishedByTheNextStart(t *testing.
 			t.Fatal(err)
 		}
 		dying := u.open()
-		steps := 0
-		dying.pins.between = func() error {
-			if steps == after {
-				return errDied
-			}
-			steps++
-			return nil
-		}
-		_, err = dying.Attach([]string{"egress0", "egress1"})
-		finished := err == nil
-		if !finished && !errors.Is(err, errDied) {
-			t.Fatal(err)
-		}
+		finished := u.dieAfter(dying, after)
 		if err := dying.Close(); err != nil {
 			t.Fatal(err)
 		}
