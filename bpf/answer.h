@@ -35,6 +35,17 @@ static __always_inline void answer_icmp(struct icmp *icmp, __u8 type)
 	mend(&icmp->checksum, before, *first);
 }
 
+/*
+ * A message of nothing but zeros, as IPv4's answer may be, is the only one whose
+ * sum is 0 and not 0xffff, which mending cannot tell apart (RFC 1624, section 3).
+ * To whoever adds up, 0xffff is right for both.
+ */
+static __always_inline void mend_zeros(struct icmp *icmp)
+{
+	if (!icmp->checksum && !icmp->rest)
+		icmp->checksum = 0xffff;
+}
+
 /* RFC 792. The IP header's sum does not change with two addresses that change places. */
 static __always_inline int answer_ipv4(struct xdp_md *ctx, const struct packet *pkt)
 {
@@ -52,6 +63,7 @@ static __always_inline int answer_ipv4(struct xdp_md *ctx, const struct packet *
 	ip->ttl = REPLY_TTL;
 	mend(&ip->check, before, *ttl_and_protocol);
 	answer_icmp((struct icmp *)(ip + 1), ICMP_ECHO_REPLY);
+	mend_zeros((struct icmp *)(ip + 1));
 	return 1;
 }
 

@@ -75,8 +75,17 @@ func (p *packet) echo() Fate {
 		swap(ip[ipv4AddressesOffset:], 4)
 		mend(ip[ipv4ChecksumOffset:], ip[ttlOffset:], replyTTL)
 		mend(ip[ipv4Size+icmpChecksumOffset:], ip[ipv4Size:], echoReply)
+		mendZeros(ip[ipv4Size:])
 	}
 	return Fate{Outcome: ReplyEcho, Verdict: TX, Frame: append(p.replyLink(), ip...)}
+}
+
+// mendZeros takes the other form of zero where the answer may be nothing but zeros:
+// then alone the sum is 0, and else 0xffff. To who adds up, it is right for both.
+func mendZeros(message []byte) {
+	if be16(message[icmpChecksumOffset:]) == 0 && be16(message[4:]) == 0 && be16(message[6:]) == 0 {
+		copy(message[icmpChecksumOffset:], []byte{0xff, 0xff})
+	}
 }
 
 // swap lets two neighbours of a size change places.
