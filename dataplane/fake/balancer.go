@@ -64,6 +64,9 @@ func (b *Balancer) Look(p Packet, vip dataplane.VIPEntry, second uint32) uint32 
 // may be dead. It looks at a slot's condition only where the VIP says to.
 func (b *Balancer) Choose(p Packet, vip dataplane.VIPEntry, second uint32) uint32 {
 	slot := b.hash.Slot(p.Client, p.VIP, vip)
+	if int(slot) >= len(b.tables.Slots) {
+		return dataplane.NoBackend // someone else has written the VIP
+	}
 	owner := b.tables.Slots[slot]
 	if !vip.Unsettled && !vip.TrackAlways {
 		return owner

@@ -48,7 +48,7 @@ func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebp
 	}
 	code = append(append(code, bounds...),
 		asm.Sub.Reg(asm.R3, asm.R2),
-		asm.Sub.Imm(asm.R3, int32(len(f.frame(tb)))),
+		asm.Sub.Imm(asm.R3, int32(len(f.frame()))),
 		asm.JEq.Imm(asm.R3, 0, "write"),
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Reg(asm.R2, asm.R3),

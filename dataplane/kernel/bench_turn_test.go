@@ -37,7 +37,7 @@ func prepareAll(tb testing.TB, all []scenario) []*prepared {
 
 func prepare(tb testing.TB, s scenario, in *benchWorld) *prepared {
 	tb.Helper()
-	p := &prepared{scenario: s, in: in, frame: s.flow.frame(tb)}
+	p := &prepared{scenario: s, in: in, frame: s.flow.frame()}
 	var program *ebpf.Program
 	if s.empty != "" {
 		program = newProgram(tb, emptyPrograms[s.empty])

@@ -220,7 +220,7 @@ func (w *benchWorld) rememberMillion() {
 	}
 	clear(w.plane.mapped.flows)
 	for i, driver := range w.fill {
-		if _, _, err := driver.Benchmark(packets[i].frame(w.t), 1<<millionBits, nil); err != nil {
+		if _, _, err := driver.Benchmark(packets[i].frame(), 1<<millionBits, nil); err != nil {
 			w.t.Fatal(err)
 		}
 	}

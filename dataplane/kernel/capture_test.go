@@ -100,7 +100,7 @@ func TestPrivilegedACaptureSeesPacketsBeforeAndAfterTheProgram(t *testing.T) {
 		{"and what is dropped, with the reason", flow{protocol: dataplane.TCP, port: 83}, "DROP_NO_BACKEND", dataplane.Drop, loopback},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
-			sent, began := row.flow.frame(t), time.Now()
+			sent, began := row.flow.frame(), time.Now()
 			verdict, left := h.pass(sent)
 			got := seen(t, c)
 			if len(got) != 2 || got[0].Gone || !got[1].Gone || got[0].Number != got[1].Number || got[0].CPU != got[1].CPU {
@@ -166,8 +166,8 @@ func TestPrivilegedACaptureWantsWhatItsFilterSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := h.capture(CaptureOptions{Filter: filter, Interface: row.iface})
-		h.pass(row.flow.frame(t))
-		h.pass(tagged(tagged(row.flow.frame(t), 0x8100), 0x88a8))
+		h.pass(row.flow.frame())
+		h.pass(tagged(tagged(row.flow.frame(), 0x8100), 0x88a8))
 		want := 0
 		if row.wanted {
 			want = 4 // before and after, and the same behind two tags
@@ -190,7 +190,7 @@ func TestPrivilegedACaptureKeepsTheBeginningsOfFrames(t *testing.T) {
 	h := captured(t)
 	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
 	c := h.capture(CaptureOptions{Snaplen: 61})
-	sent := flow{protocol: dataplane.TCP, size: 1000}.frame(t)
+	sent := flow{protocol: dataplane.TCP, size: 1000}.frame()
 	_, left := h.pass(sent)
 	got := seen(t, c)
 	if len(got) != 2 || !bytes.Equal(got[0].Frame, sent[:61]) || got[0].Length != len(sent) {
@@ -205,7 +205,7 @@ func TestPrivilegedACaptureCountsWhatItLosesAndTheProgramLosesNothing(t *testing
 	h := captured(t)
 	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
 	c := h.capture(CaptureOptions{})
-	frame := flow{protocol: dataplane.TCP, size: 1000}.frame(t)
+	frame := flow{protocol: dataplane.TCP, size: 1000}.frame()
 	const packets = 20000 // of more bytes than a ring has
 	before := h.counters()
 	for range packets {

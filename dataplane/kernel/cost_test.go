@@ -132,7 +132,7 @@ func pathCost(t testing.TB, change func(*dataplane.Service), phase dataplane.Pha
 		m.unsettle(packets[0].protocol, phase)
 	}
 	for _, f := range packets {
-		if _, err := m.run(f.frame(t)); err != nil {
+		if _, err := m.run(f.frame()); err != nil {
 			return cost{}, nil, err
 		}
 	}
@@ -171,11 +171,11 @@ func TestPrivilegedTheMachineSendsWhatTheKernelSends(t *testing.T) {
 			if f.port == 0 {
 				f.port = portOf(forward)
 			}
-			verdict, err := m.run(f.frame(t))
+			verdict, err := m.run(f.frame())
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := h.send(f.frame(t))
+			want := h.send(f.frame())
 			if got := m.frame(); verdict != want.verdict || !bytes.Equal(got, want.frame) {
 				t.Errorf("%s %+v: the machine says %d and\n%x\nthe kernel %d and\n%x", forward, f, verdict, got, want.verdict, want.frame)
 			}

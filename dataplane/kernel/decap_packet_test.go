@@ -89,6 +89,9 @@ func (b *decapBench) check(t *testing.T, frame []byte, outcome string, want []by
 		if verdict != wantVerdict {
 			t.Errorf("%s: verdict %d, want %d", program.name, int32(verdict), int32(wantVerdict))
 		}
+		if verdict == program.pass {
+			noteCrossing(t, frame, out)
+		}
 		if !bytes.Equal(out, want) {
 			t.Errorf("%s: got\n%x, want\n%x", program.name, out, want)
 		}

@@ -72,7 +72,7 @@ func TestPrivilegedMapsOfALaterBuildAreRefusedWithWhatToDoAndGoOnForwarding(t *t
 	if !maps.Equal(entries(t, pinned(t, dir, lbMapVips)), held) {
 		t.Error("the tables were changed")
 	}
-	if got := h.send(tcp(1000, false).frame(t)); got.verdict != xdpRedirect || maps.Equal(h.counters(), counters) {
+	if got := h.send(tcp(1000, false).frame()); got.verdict != xdpRedirect || maps.Equal(h.counters(), counters) {
 		t.Errorf("a packet meets %+v", got)
 	}
 	if _, err := Detach(dir); err != nil {

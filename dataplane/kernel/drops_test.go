@@ -48,7 +48,7 @@ func TestPrivilegedADropIsToldOfWithItsReasonAndItsEnds(t *testing.T) {
 	drops := h.watchDrops()
 	from4, to4 := netip.AddrPortFrom(client4, 40000), netip.AddrPortFrom(vip4, 80)
 	from6, to6 := netip.AddrPortFrom(client6, 40000), netip.AddrPortFrom(vip6, 80)
-	syn4, udp6 := flow{protocol: dataplane.TCP}.frame(t), flow{protocol: dataplane.UDP, v6: true}.frame(t)
+	syn4, udp6 := flow{protocol: dataplane.TCP}.frame(), flow{protocol: dataplane.UDP, v6: true}.frame()
 	short := syn4[:14+20+10] // of TCP
 	for _, row := range []struct {
 		promise string
@@ -61,7 +61,7 @@ func TestPrivilegedADropIsToldOfWithItsReasonAndItsEnds(t *testing.T) {
 		{"and with two", tagged(tagged(udp6, 0x8100), 0x88a8), &dataplane.Dropped{Outcome: "DROP_NO_BACKEND", Protocol: dataplane.UDP, Source: from6, Destination: to6, VLAN: []int{7, 7}}},
 		{"without the ports that it does not have", short, &dataplane.Dropped{Outcome: "DROP_UNREADABLE", Protocol: dataplane.TCP,
 			Source: netip.AddrPortFrom(client4, 0), Destination: netip.AddrPortFrom(vip4, 0)}},
-		{"and what is passed is not told of", flow{protocol: dataplane.TCP, port: 81}.frame(t), nil},
+		{"and what is passed is not told of", flow{protocol: dataplane.TCP, port: 81}.frame(), nil},
 	} {
 		t.Run(row.promise, func(t *testing.T) {
 			h.send(row.frame)
@@ -104,7 +104,7 @@ func TestPrivilegedAFloodOfDropsIsToldOfInPartAndCountedInWhole(t *testing.T) {
 	}
 	const flood = 5000
 	began := time.Now()
-	if _, _, err := h.plane.objects.PointsmanLb.Benchmark(flow{protocol: dataplane.TCP}.frame(t), flood, nil); err != nil {
+	if _, _, err := h.plane.objects.PointsmanLb.Benchmark(flow{protocol: dataplane.TCP}.frame(), flood, nil); err != nil {
 		t.Fatal(err)
 	}
 	if time.Since(began) > watchLasts*time.Second {
@@ -127,7 +127,7 @@ func TestPrivilegedDropsAreNotToldOfToADaemonThatDied(t *testing.T) {
 	}
 	// The second has come until which it was watched.
 	atomic.AddUint32(&h.plane.mapped.switches.WatchDrops, ^uint32(watchLasts-1))
-	h.send(flow{protocol: dataplane.TCP}.frame(t))
+	h.send(flow{protocol: dataplane.TCP}.frame())
 	if got := told(t, drops); len(got) > 0 {
 		t.Errorf("told of is %+v", got)
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,7 +40,7 @@ const (
 // loopback is where BPF_PROG_TEST_RUN lets packets arrive.
 const loopback = 1
 
-var testLimits = dataplane.Limits{Services: 16, VIPs: 512, Backends: 64}
+var testLimits = dataplane.Limits{Services: 32, VIPs: 512, Backends: 64}
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
@@ -120,12 +121,29 @@ func (h *harness) send(frame []byte) result {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	if verdict == xdpTX || verdict == xdpRedirect {
+		noteCrossing(h.t, frame, options.DataOut)
+	}
 	moved := h.counters()
 	for name, count := range before {
 		moved[name] -= count
 	}
 	maps.DeleteFunc(moved, func(_ string, count uint64) bool { return count == 0 })
 	return result{verdict, options.DataOut, moved}
+}
+
+// expect checks the verdict, the bytes and that exactly one counter moved, by one.
+func expect(t *testing.T, got result, verdict uint32, frame []byte, counter string) {
+	t.Helper()
+	if got.verdict != verdict {
+		t.Errorf("verdict is %d, want %d", got.verdict, verdict)
+	}
+	if !bytes.Equal(got.frame, frame) {
+		t.Errorf("the frame is\n%x, want\n%x", got.frame, frame)
+	}
+	if want := map[string]uint64{counter: 1}; !maps.Equal(got.moved, want) {
+		t.Errorf("counters moved by %v, want %v", got.moved, want)
+	}
 }
 
 // turnClock lets the program's clock show so many seconds more than the machine's.

@@ -43,9 +43,8 @@ func again(t *testing.T, h *harness, held dataplane.Fragments, fragment dataplan
 func TestPrivilegedAFragmentBeforeItsFirstIsHandedOverWholeAndSentAgain(t *testing.T) {
 	h, held := holding(t)
 	for _, v6 := range []bool{false, true} {
-		f := flow{protocol: dataplane.UDP, size: 3001, v6: v6}
-		parts := f.fragments(t, 1, 1400)
-		for _, late := range [][]byte{parts[2], withTags(parts[1], [2]uint16{7})} {
+		parts := threeParts(v6)
+		for _, late := range [][]byte{parts[2], threeParts(v6, vlan7)[1]} {
 			h.forgetFragments()
 			expect(t, h.send(late), xdpDrop, late, "HOLD_FRAGMENT")
 			got, err := held.Read()
@@ -80,7 +79,7 @@ func (h *harness) forgetFragments() {
 
 func TestPrivilegedAFragmentIsNotHeldTwice(t *testing.T) {
 	h, held := holding(t)
-	late := flow{protocol: dataplane.UDP, size: 3000}.fragments(t, 1, 1400)[1]
+	late := threeParts(false)[1]
 	expect(t, h.send(late), xdpDrop, late, "HOLD_FRAGMENT")
 	got, err := held.Read()
 	if err != nil {
@@ -93,7 +92,7 @@ func TestPrivilegedAFragmentIsNotHeldTwice(t *testing.T) {
 
 func TestPrivilegedNobodyWhoReadsMeansThatNothingIsHeld(t *testing.T) {
 	h, held := holding(t)
-	late := flow{protocol: dataplane.UDP, size: 3000}.fragments(t, 1, 1400)[1]
+	late := threeParts(false)[1]
 	for full := 0; h.send(late).moved["HOLD_FRAGMENT"] == 1; full++ {
 		if full > 2*heldBytes/len(late) {
 			t.Fatal("a reader that does not read holds without end")

@@ -87,7 +87,7 @@ func TestPrivilegedARestartAdoptsTheMaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	index, _ := onlyBackend(t, h)
-	h.send(flow{protocol: dataplane.TCP}.frame(t))
+	h.send(flow{protocol: dataplane.TCP}.frame())
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ type promise struct {
 // fate is what becomes of a packet.
 type fate struct {
 	outcome string
-	to      uint16 // of FORWARD: the way, by its VIPs' port
+	to      uint16 // of FORWARD: the way
 	leaves  leaves // what leaves or passes; nil if nothing does
 }
 
@@ -29,7 +29,7 @@ type leaves func(in, sent []byte) []byte
 // The fates.
 func passes(outcome string) fate            { return fate{outcome: outcome, leaves: unchanged} }
 func dropped(outcome string) fate           { return fate{outcome: outcome} }
-func goesTo(to uint16) fate                 { return fate{outcome: "FORWARD", to: to, leaves: stageWays[to].leaves} }
+func goesTo(to uint16) fate                 { return fate{outcome: "FORWARD", to: to, leaves: wayTo(to).leaves} }
 func replies(outcome string, l leaves) fate { return fate{outcome: outcome, leaves: l} }
 
 func unchanged(in, _ []byte) []byte { return in }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pointsman/pointsman/test/packet"
@@ -12,6 +13,8 @@ func TestPrivilegedPacketsForAVIPAreDroppedForNamedReasonsAlone(t *testing.T) {
 	flags := func(flags uint8) []byte { return frame(ip4(), tcpTo(ipipTo4, flags, 0)) }
 	looped := frame(ip4(), syn(l2))
 	copy(looped[6:], nextHopMAC)
+	loopedInVLAN := frame(ip4(), syn(l2), vlan7)
+	copy(loopedInVLAN[6:], nextHopMAC)
 	tunnelled := frame(ip4(), syn(ipipTo4))
 	copy(tunnelled[6:], nextHopMAC)
 	keep(t, []promise{
@@ -38,6 +41,7 @@ func TestPrivilegedPacketsForAVIPAreDroppedForNamedReasonsAlone(t *testing.T) {
 		{says: "a UDP length beyond the packet", frame: put(datagram4, 20+4, 0, 109), fate: dropped("DROP_BAD_LENGTH")},
 		{says: "a UDP length that ends in the padding", frame: put(padded(datagram4, 9), 20+4, 0, 109), fate: dropped("DROP_BAD_LENGTH")},
 		{says: "a UDP length shorter than its header", frame: put(datagram4, 20+4, 0, 7), fate: dropped("DROP_BAD_LENGTH")},
+		{says: "a UDP length shorter than its header over IPv6", frame: put(datagram6, 40+4, 0, 7), fate: dropped("DROP_BAD_LENGTH")},
 		{says: "a UDP length of zero, which only a jumbogram has", frame: put(datagram6, 40+4, 0, 0), fate: dropped("DROP_BAD_LENGTH")},
 		{says: "a UDP length shorter than the packet", frame: put(datagram6, 40+4, 0, 8), fate: goesTo(ipipTo4)},
 		{says: "a datagram without a payload", frame: frame(ip4(), udp(ipipTo4, 0)), fate: goesTo(ipipTo4)},
@@ -61,9 +65,11 @@ func TestPrivilegedPacketsForAVIPAreDroppedForNamedReasonsAlone(t *testing.T) {
 
 		// Ways.
 		{says: "a packet that comes back from an l2 backend", frame: looped, fate: dropped("DROP_LOOP")},
+		{says: "one that comes back in a VLAN", frame: loopedInVLAN, fate: dropped("DROP_LOOP")},
 		{says: "one that comes from a tunnel's next hop may be new", frame: tunnelled, fate: goesTo(ipipTo4)},
 		{says: "a service without a backend", frame: frame(ip4(), syn(nobody)), fate: dropped("DROP_NO_BACKEND")},
 		{says: "nor has it one for a datagram over IPv6", frame: frame(ip6(), udp(nobody, 10)), fate: dropped("DROP_NO_BACKEND")},
+		{says: "slots that the map does not have", frame: frame(ip4(), syn(outside)), fate: dropped("DROP_NO_BACKEND")},
 		{says: "an interface that packets may not be redirected to", frame: frame(ip4(), syn(nowhere)), fate: dropped("DROP_NO_EGRESS")},
 
 		// The first mistake names the outcome.
@@ -73,4 +79,48 @@ func TestPrivilegedPacketsForAVIPAreDroppedForNamedReasonsAlone(t *testing.T) {
 		{says: "one with options is, too", frame: frame(ip4(options(4)), tcpTo(ipipTo4, 0, 0)), fate: dropped("DROP_BAD_FLAGS")},
 		{says: "one with extension headers is, too", frame: frame(ip6(chained(hopHeader)), tcpTo(ipipTo4, 0, 0)), fate: dropped("DROP_BAD_FLAGS")},
 	})
+}
+
+func TestPrivilegedOfAllTCPFlagsThoseOfASegmentAreForwarded(t *testing.T) {
+	var promises []promise
+	for flags := range 256 {
+		has := func(flag int) bool { return flags&flag != 0 }
+		row := promise{says: fmt.Sprintf("%08b", flags), frame: frame(ip4(), tcpTo(ipipTo4, uint8(flags), 0)), fate: goesTo(ipipTo4)}
+		switch {
+		case !has(packet.SYN | packet.ACK | packet.FIN | packet.RST),
+			has(packet.SYN) && has(packet.FIN),
+			has(packet.SYN) && has(packet.RST):
+			row.fate = dropped("DROP_BAD_FLAGS")
+		}
+		promises = append(promises, row)
+	}
+	keep(t, promises)
+}
+
+// Of each kind of packet, every beginning: what has been read of it decides.
+func TestPrivilegedAFrameCutShortAnywhereIsNeverForwarded(t *testing.T) {
+	var promises []promise
+	for _, kind := range []struct {
+		says                 string
+		frame                []byte
+		destination, headers int // where these end
+	}{
+		{"a segment", frame(ip4(), data(ipipTo4)), 14 + 20, 14 + 20 + 20},
+		{"a datagram", frame(ip4(), udp(ipipTo4, 64)), 14 + 20, 14 + 20 + 8},
+		{"a datagram with options", frame(ip4(options(40)), udp(ipipTo4, 64)), 14 + 20, 14 + 60 + 8},
+		{"a segment over IPv6", frame(ip6(), data(ipipTo4)), 14 + 40, 14 + 40 + 20},
+		{"a datagram over IPv6", frame(ip6(), udp(ipipTo4, 64)), 14 + 40, 14 + 40 + 8},
+		{"a segment in VLANs behind extension headers", frame(ip6(chained(hopHeader, atomicHeader)), data(ipipTo4), service300, vlan8), 22 + 40, 22 + 40 + 16 + 20},
+	} {
+		for size := 14; size < len(kind.frame); size++ {
+			row := promise{says: fmt.Sprintf("%s cut to %d bytes", kind.says, size), frame: kind.frame[:size], fate: dropped("DROP_BAD_LENGTH")}
+			if size < kind.destination {
+				row.fate = passes("PASS_UNREADABLE")
+			} else if size < kind.headers {
+				row.fate = dropped("DROP_UNREADABLE")
+			}
+			promises = append(promises, row)
+		}
+	}
+	keep(t, promises)
 }

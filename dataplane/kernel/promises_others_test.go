@@ -10,6 +10,7 @@ var (
 	hopHeader    = packet.OptionsHeader(0, 0)
 	destOptions  = packet.OptionsHeader(packet.Options, 0)
 	atomicHeader = packet.FragmentHeader(7, 0, false)
+	six          = []packet.Extension{hopHeader, packet.RoutingHeader(), destOptions, packet.AHHeader(3), atomicHeader, destOptions}
 )
 
 func TestPrivilegedTrafficOfOthersPassesUntouched(t *testing.T) {
@@ -19,6 +20,7 @@ func TestPrivilegedTrafficOfOthersPassesUntouched(t *testing.T) {
 		{says: "LLDP", frame: packet.Ethernet{Type: packet.TypeLLDP}.Frame(make([]byte, 46)), fate: passes("PASS_NOT_IP")},
 		{says: "a length where Ethernet II has a type", frame: packet.Ethernet{Type: 100}.Frame(make([]byte, 100)), fate: passes("PASS_NOT_IP")},
 		{says: "ARP in a VLAN", frame: packet.Ethernet{Type: packet.TypeARP, Tags: []packet.Tag{vlan7}}.Frame(make([]byte, 46)), fate: passes("PASS_NOT_IP")},
+		{says: "a VLAN with nothing in it", frame: packet.Ethernet{Type: packet.TypeTag}.Frame(make([]byte, 46)), fate: passes("PASS_NOT_IP")},
 		{says: "three tags, whatever is behind them", frame: frame(ip4(), syn(ipipTo4), service300, vlan7, vlan8), fate: passes("PASS_NOT_IP")},
 		{says: "a tag of a type that is neither 802.1Q nor 802.1ad", frame: frame(ip4(), syn(ipipTo4), packet.Tag{Type: 0x9100}), fate: passes("PASS_NOT_IP")},
 
@@ -28,6 +30,7 @@ func TestPrivilegedTrafficOfOthersPassesUntouched(t *testing.T) {
 		{says: "ESP to a VIP's address", frame: frame(ip6(), other(packet.ESP)), fate: passes("PASS_NOT_TCP_UDP")},
 		{says: "an IPv6 packet with nothing in it", frame: frame(ip6(), other(packet.NoNext)), fate: passes("PASS_NOT_TCP_UDP")},
 		{says: "nothing behind an extension header", frame: frame(ip6(chained(destOptions)), other(packet.NoNext)), fate: passes("PASS_NOT_TCP_UDP")},
+		{says: "ESP behind an extension header", frame: frame(ip6(chained(hopHeader)), other(packet.ESP)), fate: passes("PASS_NOT_TCP_UDP")},
 		{says: "a tunnel to a VIP's address is not looked into", frame: frame(ip4(), segment{packet.IPIP, ip4().Packet(syn(ipipTo4).bytes)}), fate: passes("PASS_NOT_TCP_UDP")},
 		{says: "AH is followed in IPv6 alone", frame: frame(ip4(), other(packet.AH)), fate: passes("PASS_NOT_TCP_UDP")},
 		{says: "ICMP in IPv6 is no ICMP", frame: frame(ip6(), other(packet.ICMP)), fate: passes("PASS_NOT_TCP_UDP")},
@@ -43,6 +46,9 @@ func TestPrivilegedTrafficOfOthersPassesUntouched(t *testing.T) {
 		{says: "a packet from a VIP", frame: frame(ip4(elsewhere4, fromVIP), syn(ipipTo4)), fate: passes("PASS_NOT_VIP")},
 		{says: "an IPv6 packet to ::ffff:192.0.2.10 is none for the IPv4 VIP", frame: frame(ip6(toMapped), syn(ipipTo4)), fate: passes("PASS_NOT_VIP")},
 		{says: "a packet of others in a VLAN keeps its tags", frame: frame(ip4(elsewhere4), syn(ipipTo4), service300, vlan7), fate: passes("PASS_NOT_VIP")},
+		{says: "another port of a VIP's address in a VLAN", frame: frame(ip4(), syn(noVIP), vlan7), fate: passes("PASS_NOT_VIP")},
+		{says: "another port behind extension headers", frame: frame(ip6(chained(hopHeader, packet.RoutingHeader())), syn(noVIP)), fate: passes("PASS_NOT_VIP")},
+		{says: "another port with DF, which alone makes no fragment", frame: frame(ip4(df), syn(noVIP)), fate: passes("PASS_NOT_VIP")},
 		{says: "a packet of others with options keeps them", frame: frame(ip4(elsewhere4, options(12)), syn(ipipTo4)), fate: passes("PASS_NOT_VIP")},
 		{says: "a packet of others with extension headers keeps them", frame: frame(ip6(elsewhere6, chained(hopHeader, destOptions)), syn(ipipTo4)), fate: passes("PASS_NOT_VIP")},
 		{says: "an echo request for somebody else is not answered", frame: frame(ip4(elsewhere4), ping(56)), fate: passes("PASS_NOT_VIP")},
@@ -62,8 +68,7 @@ func TestPrivilegedTrafficOfOthersPassesUntouched(t *testing.T) {
 }
 
 func TestPrivilegedHeadersThatCannotBeReadDropForVIPsAlone(t *testing.T) {
-	six := []packet.Extension{hopHeader, packet.RoutingHeader(), destOptions, packet.AHHeader(3), atomicHeader, destOptions}
-	seven := append(six, destOptions)
+	seven := append(six[:len(six):len(six)], destOptions)
 	endless := frame(ip6(chained(packet.OptionsHeader(packet.Options, 31))), syn(ipipTo4))
 	keep(t, []promise{
 		{says: "a frame that ends within its tag", frame: frame(ip4(), syn(ipipTo4), vlan7)[:16], fate: passes("PASS_UNREADABLE")},
@@ -89,6 +94,7 @@ func TestPrivilegedHeadersThatCannotBeReadDropForVIPsAlone(t *testing.T) {
 
 		{says: "six extension headers are followed", frame: frame(ip6(chained(six...)), syn(ipipTo4)), fate: goesTo(ipipTo4)},
 		{says: "seven are not", frame: frame(ip6(chained(seven...)), syn(ipipTo4)), fate: dropped("DROP_UNREADABLE")},
+		{says: "an extension header that says that it goes on behind the frame", frame: put(frame(ip6(chained(destOptions)), syn(ipipTo4)), 41, 40), fate: dropped("DROP_UNREADABLE")},
 		{says: "nor for somebody else", frame: frame(ip6(elsewhere6, chained(seven...)), syn(ipipTo4)), fate: passes("PASS_UNREADABLE")},
 		{says: "a packet that ends within an extension header", frame: cut(frame(ip6(chained(destOptions)), syn(ipipTo4)), 47), fate: dropped("DROP_UNREADABLE")},
 		{says: "a packet that ends before an extension header", frame: cut(frame(ip6(chained(destOptions)), syn(ipipTo4)), 40), fate: dropped("DROP_UNREADABLE")},

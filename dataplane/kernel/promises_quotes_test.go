@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pointsman/pointsman/test/packet"
@@ -31,7 +32,14 @@ func TestPrivilegedICMPErrorsGoToTheBackendOfTheFlow(t *testing.T) {
 	router4, router6 := from("198.51.100.254"), from("2001:db8:7::ffff")
 	error4 := func(kind, code uint8, quote []byte) []byte { return frame(ip4(router4), control(kind, code, quote)) }
 	error6 := func(kind, code uint8, quote []byte) []byte { return frame(ip6(router6), control6(kind, code, quote)) }
-	keep(t, []promise{
+	var promises []promise
+	for port, way := range stageWays {
+		promises = append(promises,
+			promise{says: fmt.Sprintf("fragmentation needed, %s", way), frame: error4(3, 4, answer4(port)), fate: goesTo(port)},
+			promise{says: fmt.Sprintf("packet too big, %s", way), frame: error6(2, 0, answer6(port, ofUDP)[:48]), fate: goesTo(port)},
+		)
+	}
+	keep(t, append(promises, []promise{
 		{says: "fragmentation needed", frame: error4(3, 4, answer4(ipipTo4)), fate: goesTo(ipipTo4)},
 		{says: "packet too big", frame: error6(2, 0, answer6(ipipTo4)), fate: goesTo(ipipTo4)},
 		{says: "host unreachable", frame: error4(3, 1, answer4(ipipTo6)), fate: goesTo(ipipTo6)},
@@ -61,6 +69,8 @@ func TestPrivilegedICMPErrorsGoToTheBackendOfTheFlow(t *testing.T) {
 		{says: "a quote that ends within its options", frame: error4(3, 4, answer4(ipipTo4, options(40))[:56]), fate: dropped("DROP_ICMP_QUOTE")},
 		{says: "a quote that ends within an extension header", frame: error6(2, 0, answer6(ipipTo4, chained(destOptions))[:46]), fate: dropped("DROP_ICMP_QUOTE")},
 		{says: "no quote", frame: error4(3, 4, nil), fate: dropped("DROP_ICMP_QUOTE")},
+		{says: "a quote that goes on behind the packet", frame: put(error6(2, 0, answer6(ipipTo4)), 5, 8+40+3), fate: dropped("DROP_ICMP_QUOTE")},
+		{says: "a quote of nothing that is IP", frame: put(error4(3, 4, answer4(ipipTo4)), 20+8, 0x75), fate: dropped("DROP_ICMP_QUOTE")},
 		{says: "a quote of the other family", frame: error4(3, 4, answer6(ipipTo4)), fate: dropped("DROP_ICMP_QUOTE")},
 		{says: "a quote of the other family over IPv6", frame: error6(2, 0, answer4(ipipTo4)), fate: dropped("DROP_ICMP_QUOTE")},
 		{says: "a quote of a packet that the VIP did not send", frame: error4(3, 4, answer4(ipipTo4, from("192.0.2.99"))), fate: dropped("DROP_ICMP_QUOTE")},
@@ -77,5 +87,5 @@ func TestPrivilegedICMPErrorsGoToTheBackendOfTheFlow(t *testing.T) {
 		{says: "a source quench, which RFC 6633 ended, is the host's", frame: error4(4, 0, answer4(ipipTo4)), fate: passes("PASS_ICMP")},
 		{says: "an error in fragments is the host's", frame: frame(ip4(router4, part(0, true)), control(3, 4, answer4(ipipTo4))), fate: passes("PASS_ICMP")},
 		{says: "an error that does not fit is answered by none", frame: frame(ip6(router6), control6(2, 0, append(answer6(ipipTo6), make([]byte, 1300)...))), fate: dropped("DROP_TOO_BIG")},
-	})
+	}...))
 }

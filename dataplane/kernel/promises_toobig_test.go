@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/pointsman/pointsman/test/packet"
@@ -25,9 +26,14 @@ func TestPrivilegedPacketsThatDoNotFitTellTheClientWhatDoes(t *testing.T) {
 		promise{says: "the answer has the packet's tags", frame: frame(ip4(df), big4, vlan7), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))},
 		promise{says: "both of them", frame: frame(ip6(), big6, service300, vlan8), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))},
 		promise{says: "DSCP is the network's own in the answer", frame: frame(ip4(df, tos(0xb8)), big4), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))},
+		promise{says: "so is it over IPv6", frame: frame(ip6(tos(0xff)), big6), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))},
+		promise{says: "a SYN without DF", frame: frame(ip4(), tcpTo(ipipTo4, packet.SYN, 1460)), fate: replies("REPLY_TOO_BIG_NO_DF", tooBig(mtu4))},
+		promise{says: "padding is no part of the packet", frame: padded(frame(ip4(df), big4), 6), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))},
+		promise{says: "the answer's tags are not those of the way", frame: frame(ip6(), tcpTo(doubleTagged, packet.ACK, 1460), vlan7), fate: replies("REPLY_TOO_BIG", tooBig(backendMTU-stageWays[doubleTagged].overhead()))},
 		promise{says: "a first fragment is answered", frame: frame(ip4(part(0, true)), big4), fate: replies("REPLY_TOO_BIG_NO_DF", tooBig(mtu4))},
 		promise{says: "so is one over IPv6", frame: frame(ip6(part(0, true)), tcpTo(ipipTo6, packet.ACK, 1400)), fate: replies("REPLY_TOO_BIG", tooBig(mtu6))},
 		promise{says: "a frame to a group is not", frame: toGroup(frame(ip4(df), big4)), fate: dropped("DROP_TOO_BIG")},
+		promise{says: "nor is one over IPv6", frame: toGroup(frame(ip6(), big6)), fate: dropped("DROP_TOO_BIG")},
 		promise{
 			says: "a later fragment is not, either", after: [][]byte{frame(ip4(part(0, true)), udp(ipipTo4, 64))},
 			frame: frame(ip4(part(9, false)), segment{packet.UDPIP, make([]byte, 1480)}), fate: dropped("DROP_TOO_BIG"),
@@ -39,8 +45,32 @@ func TestPrivilegedPacketsThatDoNotFitTellTheClientWhatDoes(t *testing.T) {
 	for _, source := range []string{"::", "::1", "ff02::1"} {
 		promises = append(promises, promise{says: "no host is " + source, frame: frame(ip6(from(source)), big6), fate: dropped("DROP_TOO_BIG")})
 	}
-	for _, source := range []string{"1.0.0.1", "126.0.0.1", "128.0.0.1", "223.255.255.255"} {
+	for _, source := range []string{"1.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255"} {
 		promises = append(promises, promise{says: "a host may be " + source, frame: frame(ip4(df, from(source)), big4), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))})
+	}
+	for _, source := range []string{"::2", "fe80::1"} {
+		promises = append(promises, promise{says: "a host may be " + source, frame: frame(ip6(from(source)), big6), fate: replies("REPLY_TOO_BIG", tooBig(mtu4))})
+	}
+	keep(t, promises)
+}
+
+// The quote is cut to words, and its checksum is summed over what the packet holds.
+func TestPrivilegedARefusalQuotesWholeWordsOfPacketsOfAnySize(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var promises []promise
+	for size := narrowMTU - 20; size < 1400; size += 1 + random.IntN(7) {
+		payload := make([]byte, size)
+		for i := range payload {
+			payload[i] = byte(random.Uint32())
+		}
+		datagram := segment{packet.UDPIP, packet.UDP(clientPort, narrow, payload)}
+		in := frame(ip4(df), datagram)
+		if random.IntN(2) == 0 {
+			in = frame(ip6(), datagram)
+		}
+		promises = append(promises, promise{says: fmt.Sprintf("%d bytes of payload", size), frame: in, fate: replies("REPLY_TOO_BIG", tooBig(narrowMTU-20))})
 	}
 	keep(t, promises)
 }

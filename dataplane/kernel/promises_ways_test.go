@@ -32,6 +32,11 @@ func TestPrivilegedEveryKindOfPacketTakesEveryWay(t *testing.T) {
 		{"an atomic fragment is no fragment", func(to uint16) []byte { return frame(ip6(chained(atomicHeader)), udp(to, 64)) }},
 		{"a one-byte datagram in a padded frame", func(to uint16) []byte { return frame(ip4(), udp(to, 1)) }},
 		{"an odd-sized segment", func(to uint16) []byte { return frame(ip4(), tcpTo(to, packet.ACK, 333)) }},
+		{"six extension headers", func(to uint16) []byte { return frame(ip6(chained(six...)), udp(to, 64)) }},
+		{"options in a VLAN", func(to uint16) []byte { return frame(ip4(options(40)), syn(to), service300) }},
+		{"a routing header in two VLANs", func(to uint16) []byte {
+			return frame(ip6(chained(packet.RoutingHeader())), tcpTo(to, packet.ACK, 64), vlan7, vlan8)
+		}},
 		{"a packet in a VLAN leaves without that tag", func(to uint16) []byte { return frame(ip4(), syn(to), vlan7) }},
 		{"a packet in a provider's VLAN leaves without both", func(to uint16) []byte { return frame(ip6(), data(to), service300, vlan8) }},
 		{"a priority tag", func(to uint16) []byte {
@@ -52,7 +57,12 @@ func (w way) String() string {
 	if w.away {
 		text += " over another interface"
 	}
-	return text + map[[2]uint16]string{{customer}: " in a VLAN", {provider, customer}: " in a provider's VLAN", {provider}: " with a service tag"}[w.vlan]
+	return text + vlanNames[w.vlan]
+}
+
+var vlanNames = map[[2]uint16]string{
+	{customer}: " in a VLAN", {provider, customer}: " in a provider's VLAN", {provider}: " with a service tag",
+	{3<<13 | 200, 1<<13 | customer}: " in a VLAN within a VLAN, with priorities", {7<<13 | 4094}: " in a VLAN with priority 7", {5 << 13}: " with a priority and no VLAN",
 }
 
 func TestPrivilegedAPacketThatJustFitsIsForwarded(t *testing.T) {

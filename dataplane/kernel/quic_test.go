@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/dataplane"
-	"github.com/pointsman/pointsman/test/packet"
 )
 
 // quicService has backends that are named "ab0", "ab1", … as far as length goes.
@@ -75,7 +74,7 @@ func TestPrivilegedAQUICConnectionGoesToTheBackendThatItNames(t *testing.T) {
 			if byFlow++; named {
 				byID++
 			}
-			got := h.send(frameTo(t, vip, payload))
+			got := h.send(frameTo(vip, payload))
 			if want == dataplane.NoBackend {
 				if got.moved["DROP_NO_BACKEND"] != 1 {
 					t.Fatalf("seed %d: %x to %s has nobody, and got %v", seed, payload, vip, got.moved)
@@ -98,7 +97,7 @@ func TestPrivilegedAQUICConnectionOfADeadBackendGoesByFlow(t *testing.T) {
 	h := newHarness(t)
 	quic := dataplane.QUIC{Offset: 1, Length: 2}
 	h.want(quicService(quic, 2))
-	frame := frameTo(t, dataplane.VIP{Addr: vip4, Port: 80, Protocol: dataplane.UDP}, []byte("\x40_a1 a connection of the second backend"))
+	frame := frameTo(dataplane.VIP{Addr: vip4, Port: 80, Protocol: dataplane.UDP}, []byte("\x40_a1 a connection of the second backend"))
 	if got := h.send(frame); got.frame[5] != 1 {
 		t.Fatalf("it goes to %x", got.frame[:6])
 	}
@@ -109,24 +108,5 @@ func TestPrivilegedAQUICConnectionOfADeadBackendGoesByFlow(t *testing.T) {
 	}
 	if got := h.send(frame); got.verdict != xdpTX || got.frame[5] != 0 {
 		t.Errorf("with verdict %d it goes to %x", got.verdict, got.frame[:6])
-	}
-}
-
-// What is behind a first fragment is padding, and what its UDP header says of
-// the whole datagram's length no measure of the fragment.
-func TestPrivilegedAFirstFragmentIsNamedByItsOwnBytesAlone(t *testing.T) {
-	h := newHarness(t)
-	service := quicService(dataplane.QUIC{Offset: 1, Length: 2}, 2)
-	service.Backends[1].Weight = 0
-	h.want(service)
-	whole := frame(ip4(part(0, true)), segment{packet.UDPIP, packet.UDP(clientPort, 80, []byte("\x40_a1 a connection of the second"))})
-	if got := h.send(whole); got.frame[5] != 1 {
-		t.Fatalf("a first fragment with an ID goes to %x", got.frame[:6])
-	}
-	if got := h.send(put(whole, 2, 0, 28)); got.frame[5] != 0 {
-		t.Errorf("a first fragment with an ID in the padding goes to %x", got.frame[:6])
-	}
-	if got := h.send(put(whole, 20+4, 0, 0)); got.frame[5] != 0 {
-		t.Errorf("a first fragment of a datagram without a length goes to %x", got.frame[:6])
 	}
 }

@@ -12,11 +12,11 @@ import (
 )
 
 // stage is a balancer whose services have one backend each. A VIP's port tells
-// the way to it.
+// the way to it; wide VIPs and QUIC have ways of their own (stage_wide_test.go).
 type stage struct {
 	*harness
 	oracle   *oracle.Balancer
-	backends map[uint16]uint32 // index by the way's port
+	backends map[uint16]uint32 // index by the way
 	skew     uint32            // of the program's clock, in seconds
 }
 
@@ -33,9 +33,13 @@ const (
 	doubleTagged
 	serviceTagged
 	l2Tagged
-	nobody  // no backend
-	nowhere // over an interface that packets may not be redirected to
-	noVIP   // and no service
+	gueElsewhere // over another interface, in a stack of two VLANs with priorities
+	prioritised  // in a VLAN with priority 7
+	priorityOnly // with a priority and no VLAN
+	nobody       // no backend
+	nowhere      // over an interface that packets may not be redirected to
+	outside      // slots that the map does not have
+	noVIP        // and no service
 )
 
 // way is how packets get to a service's backend.
@@ -64,12 +68,23 @@ var stageWays = map[uint16]way{
 	doubleTagged:  {forward: dataplane.GUE, addr: backend6, vlan: [2]uint16{provider, customer}},
 	serviceTagged: {forward: dataplane.IPIP, addr: backend6, vlan: [2]uint16{provider}},
 	l2Tagged:      {forward: dataplane.L2, addr: backend4, vlan: [2]uint16{customer}},
+	gueElsewhere:  {forward: dataplane.GUE, addr: backend6, away: true, vlan: [2]uint16{3<<13 | 200, 1<<13 | customer}},
+	prioritised:   {forward: dataplane.L2, addr: backend6, vlan: [2]uint16{7<<13 | 4094}},
+	priorityOnly:  {forward: dataplane.GUE, addr: backend4, vlan: [2]uint16{5 << 13}},
+}
+
+// wayTo is any way, by its name.
+func wayTo(to uint16) way {
+	if way, known := stageWays[to]; known {
+		return way
+	}
+	return specialWays[to]
 }
 
 func newStage(t *testing.T) *stage {
 	egress := inNamespace(t)
 	s := &stage{harness: newHarness(t), backends: make(map[uint16]uint32)}
-	services := []dataplane.Service{s.service(nobody)}
+	services := append(specialServices(), s.service(nobody))
 	for port, way := range stageWays {
 		via := uint32(loopback)
 		if way.away {
@@ -82,15 +97,27 @@ func newStage(t *testing.T) *stage {
 	slices.SortFunc(services, func(a, b dataplane.Service) int { return strings.Compare(a.Name, b.Name) })
 	s.want(services...)
 	s.leadNowhere()
-	for vip, entry := range s.tables.VIPs {
-		s.backends[vip.Port] = s.tables.Slots[entry.FirstSlot]
+	for index, backend := range s.tables.Backends {
+		for to := range stageWays {
+			if s.tables.Services[backend.Service].Name == serviceName(to) {
+				s.backends[to] = index
+			}
+		}
+		for to, way := range specialWays {
+			if backend.ID.Addr == way.addr {
+				s.backends[to] = index
+			}
+		}
 	}
 	return s
 }
 
+func serviceName(port uint16) string { return fmt.Sprintf("port-%d", port) }
+
 // service has VIPs of both families and protocols on a port.
 func (s *stage) service(port uint16, backends ...dataplane.Backend) dataplane.Service {
-	service := serviceOn(fmt.Sprintf("port-%d", port), backends...)
+	service := serviceOn(serviceName(port), backends...)
+	service.Slots = 13
 	for i := range service.VIPs {
 		service.VIPs[i].Port = port
 	}
@@ -98,7 +125,7 @@ func (s *stage) service(port uint16, backends ...dataplane.Backend) dataplane.Se
 }
 
 // leadNowhere points a VIP at a backend behind an interface that packets may
-// not be redirected to, which no Diff would do.
+// not be redirected to, and one at slots outside the map, which no Diff would do.
 func (s *stage) leadNowhere() {
 	const index, slot = 40, 4000
 	backend := backendTo(backend4, dataplane.IPIP, 0x7ffffff)
@@ -108,6 +135,10 @@ func (s *stage) leadNowhere() {
 		dataplane.PutVIP{
 			VIP:   dataplane.VIP{Addr: vip4, Port: nowhere, Protocol: dataplane.TCP},
 			Entry: dataplane.VIPEntry{FirstSlot: slot, SlotCount: 1},
+		},
+		dataplane.PutVIP{
+			VIP:   dataplane.VIP{Addr: vip4, Port: outside, Protocol: dataplane.TCP},
+			Entry: dataplane.VIPEntry{FirstSlot: 1 << 30, SlotCount: 1},
 		},
 	)
 }
@@ -138,7 +169,7 @@ func (s *stage) verdict(f fate) uint32 {
 		return xdpPass
 	case strings.HasPrefix(f.outcome, "REPLY_"):
 		return xdpTX
-	case f.outcome == "FORWARD" && stageWays[f.to].away:
+	case f.outcome == "FORWARD" && wayTo(f.to).away:
 		return xdpRedirect
 	case f.outcome == "FORWARD":
 		return xdpTX

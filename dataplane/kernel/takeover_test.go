@@ -73,7 +73,7 @@ func (u *upgrade) sendOld(f flow) uint32 {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	if _, _, err := u.old.Run(f.frame(u.t)); err != nil {
+	if _, _, err := u.old.Run(f.frame()); err != nil {
 		u.t.Fatal(err)
 	}
 	after, err := u.old.Counters()
@@ -105,7 +105,7 @@ func (u *upgrade) sendNew(plane *DataPlane, f flow) uint32 {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	if _, _, err := plane.objects.PointsmanLb.Test(f.frame(u.t)); err != nil {
+	if _, _, err := plane.objects.PointsmanLb.Test(f.frame()); err != nil {
 		u.t.Fatal(err)
 	}
 	after, err := plane.Counters()

@@ -6,10 +6,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-
 	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/test/packet"
 )
 
 // wideVIP is a random prefix around an address of the tests, with ports from one
@@ -34,27 +32,15 @@ func wideVIP(random *rand.Rand, port uint16) dataplane.VIP {
 }
 
 // frameTo is a packet from the tests' client to an exact VIP.
-func frameTo(t testing.TB, to dataplane.VIP, payload []byte) []byte {
-	t.Helper()
-	protocol := layers.IPProtocol(to.Protocol)
-	etherType, from := layers.EthernetTypeIPv4, client4
-	var network gopacket.NetworkLayer = &layers.IPv4{Version: 4, TTL: 57, Protocol: protocol, SrcIP: from.AsSlice(), DstIP: to.Addr.AsSlice()}
-	if to.Addr.Is6() {
-		etherType, from = layers.EthernetTypeIPv6, client6
-		network = &layers.IPv6{Version: 6, HopLimit: 57, NextHeader: protocol, SrcIP: from.AsSlice(), DstIP: to.Addr.AsSlice()}
+func frameTo(vip dataplane.VIP, payload []byte) []byte {
+	ip := ip4(to(vip.Addr.String()))
+	if vip.Addr.Is6() {
+		ip = ip6(to(vip.Addr.String()))
 	}
-	var transport gopacket.SerializableLayer
-	if to.Protocol == dataplane.TCP {
-		tcp := &layers.TCP{SrcPort: 40000, DstPort: layers.TCPPort(to.Port), ACK: true, Window: 1000}
-		tcp.SetNetworkLayerForChecksum(network)
-		transport = tcp
-	} else {
-		udp := &layers.UDP{SrcPort: 40000, DstPort: layers.UDPPort(to.Port)}
-		udp.SetNetworkLayerForChecksum(network)
-		transport = udp
+	if vip.Protocol == dataplane.TCP {
+		return frame(ip, segment{packet.TCPIP, packet.TCP(clientPort, vip.Port, packet.ACK, nil, payload)})
 	}
-	return serialize(t, &layers.Ethernet{SrcMAC: clientMAC, DstMAC: balancerMAC, EthernetType: etherType},
-		network.(gopacket.SerializableLayer), transport, gopacket.Payload(payload))
+	return frame(ip, segment{packet.UDPIP, packet.UDP(clientPort, vip.Port, payload)})
 }
 
 // near is an exact VIP around those of wideVIP.
@@ -101,7 +87,7 @@ func TestPrivilegedThePacketGoesToTheMostSpecificVIP(t *testing.T) {
 		for range 200 {
 			to := near(random)
 			_, entry, isVIP := h.tables.Find(to)
-			frame := frameTo(t, to, make([]byte, 64))
+			frame := frameTo(to, make([]byte, 64))
 			got := h.send(frame)
 			if !isVIP {
 				passed++
