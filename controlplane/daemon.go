@@ -92,6 +92,16 @@ type applied struct {
 	err   error
 }
 
+// healed is the same without what went wrong, which is over without another change.
+func (a *applied) healed() *applied {
+	if a == nil {
+		return nil
+	}
+	healed := *a
+	healed.err = nil
+	return &healed
+}
+
 // begin reads what the kernel holds and takes the first file.
 func (d *daemon) begin(first loaded) error {
 	tables, err := d.plane.Tables()

@@ -38,6 +38,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	if len(steps) == 0 && d.writing.failures > 0 {
 		d.log.Info("the tables are as they should be again")
 		d.writing.succeeded()
+		d.lastApply = d.lastApply.healed()
 	}
 	if len(steps) > 0 {
 		if err := d.write(steps); err != nil {

@@ -21,6 +21,9 @@ type Tables struct {
 	tables      *dataplane.Tables
 	steps       []dataplane.Step
 	failOn      func(dataplane.Step) error
+	failAt      func(Place) error
+	before      *dataplane.Tables            // those of the program before, until Attach is through
+	forwards    map[string]*dataplane.Tables // by interface: what its program sees
 	interfaces  map[string]Interface
 	attachments []dataplane.Attachment
 	counters    dataplane.Counters
@@ -45,6 +48,7 @@ func New(limits dataplane.Limits, slots uint32) *Tables {
 	return &Tables{
 		tables:     tables,
 		interfaces: make(map[string]Interface),
+		forwards:   make(map[string]*dataplane.Tables),
 		counters: dataplane.Counters{
 			Backends: make(map[uint32]dataplane.BackendCounters),
 			Outcomes: make(map[string]uint64),
@@ -232,18 +236,4 @@ func (t *Tables) Close() error {
 	defer t.mu.Unlock()
 	t.closed = true
 	return nil
-}
-
-// Reopen returns a data plane that adopts what this one holds, as a daemon that
-// starts again would.
-func (t *Tables) Reopen() *Tables {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	adopted := New(t.tables.Limits, 0)
-	adopted.tables = clone(t.tables)
-	adopted.interfaces = t.interfaces
-	adopted.attachments = slices.Clone(t.attachments)
-	adopted.counters = cloneCounters(t.counters)
-	return adopted
 }

@@ -143,3 +143,53 @@ func TestWhatIsHeldOutlivesClose(t *testing.T) {
 		t.Error("what was held is gone")
 	}
 }
+
+func TestAProgramSeesMigratedTablesOnceItsInterfaceIsAttached(t *testing.T) {
+	old := filled(t)
+	old.AddInterface("eth0", fake.Interface{Index: 2})
+	old.AddInterface("eth1", fake.Interface{Index: 3})
+	if _, err := old.Attach([]string{"eth0", "eth1"}); err != nil {
+		t.Fatal(err)
+	}
+	services := func(p *fake.Tables) [2]int {
+		return [2]int{len(p.Seen("eth0").Services), len(p.Seen("eth1").Services)}
+	}
+	migrated := func(attached int, fails fake.Place) *fake.Tables {
+		next, err := old.Migrate()
+		if err != nil || next.Write(dataplane.DeleteService{ID: 0}) != nil {
+			t.Fatal(err)
+		}
+		next.FailAt(func(at fake.Place) error {
+			if attached--; at == fake.Attaching && attached < 0 || at == fails {
+				return fake.ErrInjected
+			}
+			return nil
+		})
+		if _, err := next.Attach([]string{"eth0", "eth1"}); !errors.Is(err, fake.ErrInjected) {
+			t.Errorf("attaching: %v", err)
+		}
+		return next
+	}
+	for _, row := range []struct {
+		promise   string
+		attached  int
+		fails     fake.Place
+		now, then [2]int // services that are seen
+	}{
+		{"none before it is attached", 0, fake.Staging, [2]int{1, 1}, [2]int{1, 1}},
+		{"one that is attached, and both after the next start", 2, fake.Promoting, [2]int{0, 1}, [2]int{0, 0}},
+	} {
+		next := migrated(row.attached, row.fails)
+		if got := services(next); got != row.now {
+			t.Errorf("%s: %v services are seen, want %v", row.promise, got, row.now)
+		}
+		old = next.Reopen()
+		if got := services(old); got != row.then {
+			t.Errorf("%s: after another start %v services are seen, want %v", row.promise, got, row.then)
+		}
+	}
+	old.FailAt(func(fake.Place) error { return fake.ErrInjected })
+	if _, err := old.Migrate(); !errors.Is(err, fake.ErrInjected) {
+		t.Errorf("migrating: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,6 +22,7 @@ func (t *Tables) RemoveInterface(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.interfaces, name)
+	delete(t.forwards, name)
 }
 
 // Attach attaches to these interfaces and to no others. Those that cannot be
@@ -31,25 +33,44 @@ func (t *Tables) Attach(interfaces []string) ([]dataplane.Attachment, error) {
 	if t.closed {
 		return nil, errClosed
 	}
+	if t.before != nil {
+		if err := t.at(Staging); err != nil {
+			return nil, fmt.Errorf("keeping new maps: %w", err)
+		}
+	}
 	var attachments []dataplane.Attachment
 	var errs []error
 	for _, name := range interfaces {
-		is, exists := t.interfaces[name]
-		switch {
-		case !exists:
-			errs = append(errs, fmt.Errorf("attaching to %s: there is no such interface", name))
-		case is.Err != nil:
-			errs = append(errs, fmt.Errorf("attaching to %s: %w", name, is.Err))
-		default:
-			mode := is.Mode
-			if mode == "" {
-				mode = "native"
-			}
-			attachments = append(attachments, dataplane.Attachment{Interface: name, Index: is.Index, Mode: mode, Reason: is.Reason})
+		attachment, err := t.attach(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("attaching to %s: %w", name, err))
+			continue
 		}
+		attachments = append(attachments, attachment)
 	}
 	t.attachments = attachments
+	maps.DeleteFunc(t.forwards, func(name string, _ *dataplane.Tables) bool { return !slices.Contains(interfaces, name) })
+	if t.before != nil {
+		if err := t.at(Promoting); err != nil {
+			return slices.Clone(attachments), errors.Join(append(errs, fmt.Errorf("taking over the new maps: %w", err))...)
+		}
+		t.before = nil
+	}
 	return slices.Clone(attachments), errors.Join(errs...)
+}
+
+// attach lets an interface's program see the tables. Where that fails, it goes on
+// as it was.
+func (t *Tables) attach(name string) (dataplane.Attachment, error) {
+	is, exists := t.interfaces[name]
+	if !exists {
+		return dataplane.Attachment{}, errors.New("there is no such interface")
+	}
+	if err := cmp.Or(is.Err, t.at(Attaching)); err != nil {
+		return dataplane.Attachment{}, err
+	}
+	t.forwards[name] = t.tables
+	return dataplane.Attachment{Interface: name, Index: is.Index, Mode: cmp.Or(is.Mode, "native"), Reason: is.Reason}, nil
 }
 
 // Inspect finds interfaces that are not there any more, or are others.
