@@ -6,17 +6,22 @@
 #pragma once
 
 #include "capture_match.h"
+#include "copy.h"
 #include "slots.h"
 
 /* What is captured, and until when. Written by a capturing process, again and again while it lives. */
 volatile struct capture_wish capture_wish SEC(".data.capture") = {};
 
-/* A ring a CPU, made by the capturing process. What does not fit is lost to the capture, and counted. */
+#define FRAMES_BYTES (4 * 1024 * 1024)
+
+/* Read by the capturing process. What does not fit is lost to the capture, and counted. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__type(key, __u32);
-	__type(value, __u32);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, FRAMES_BYTES);
 } frames SEC(".maps");
+
+/* A jumbo frame and its outer headers. */
+#define CAPTURED_SIZE 9216
 
 /*
  * The packet that the program is at work on, on this CPU, if it is captured:
@@ -24,6 +29,7 @@ struct {
  */
 struct at_work {
 	struct captured packet;
+	__u8 frame[CAPTURED_SIZE];	/* behind the packet, because both are one record */
 	__u64 lost;	/* records that found no room, ever */
 	__u64 wanted;
 };
@@ -35,21 +41,39 @@ struct {
 	__uint(max_entries, 1);
 } at_work SEC(".maps");
 
-/* As many of its bytes as are wanted follow what is told of it. False where there was no room. */
-static __always_inline bool show(struct xdp_md *ctx, struct at_work *here, bool with_bytes)
+/* An interrupt for each packet would cost the reader more than the rest. */
+static __always_inline __u64 wakes_reader(void)
+{
+	return bpf_ringbuf_query(&frames, BPF_RB_AVAIL_DATA) >= FRAMES_BYTES / 16 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/*
+ * As many of its bytes as are wanted follow what is told of it. False where there was
+ * no room. A global function, see copy.h.
+ */
+__noinline int show(struct xdp_md *ctx, int with_bytes)
 {
 	__u64 size = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+	__u32 only = 0;
+	struct at_work *here = bpf_map_lookup_elem(&at_work, &only);
 
+	if (!here)
+		return 0;
 	here->packet.ns = bpf_ktime_get_ns();
+	here->packet.cpu = bpf_get_smp_processor_id();
 	here->packet.length = size;
 	if (size > capture_wish.snaplen)
 		size = capture_wish.snaplen;
-	if (!with_bytes)
+	if (size > CAPTURED_SIZE)
+		size = CAPTURED_SIZE;
+	if (with_bytes)
+		copy_frame(ctx, here->frame, CAPTURED_SIZE, size);
+	else
 		size = 0;
-	if (!bpf_perf_event_output(ctx, &frames, size << 32 | BPF_F_CURRENT_CPU, &here->packet, sizeof(here->packet)))
-		return true;
+	if (!bpf_ringbuf_output(&frames, &here->packet, sizeof(here->packet) + size, wakes_reader()))
+		return 1;
 	here->lost++;
-	return false;
+	return 0;
 }
 
 /* Not inlined, as the next: most packets go by. */
@@ -69,7 +93,7 @@ static __noinline int show_arrival(struct xdp_md *ctx)
 	here->packet.queue = ctx->rx_queue_index;
 	here->packet.gone = 0;
 	/* Half of a packet is of no use: without the first record there is no second. */
-	here->wanted = show(ctx, here, true);
+	here->wanted = show(ctx, 1);
 	return 0;
 }
 
@@ -90,6 +114,6 @@ static __noinline int show_departure(struct xdp_md *ctx, __u32 index, enum outco
 
 		here->packet.ifindex = backend ? backend->ifindex : 0;
 	}
-	show(ctx, here, verdict == XDP_TX || verdict == XDP_REDIRECT);
+	show(ctx, verdict == XDP_TX || verdict == XDP_REDIRECT);
 	return 0;
 }

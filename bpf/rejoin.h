@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "copy.h"
 #include "dissect.h"
 #include "judge.h"
 #include "phases.h"
@@ -24,15 +25,26 @@ struct {
 	__uint(max_entries, 65536);
 } fragments SEC(".maps");
 
-/*
- * To whoever holds fragments. A buffer is there only as long as its reader lives,
- * so that a daemon which dies holds nothing.
- */
+/* What live frames can be sent again (BPF_F_TEST_XDP_LIVE_FRAMES): a page, less what the kernel puts there. */
+#define HELD_FRAME_SIZE 3520
+#define HELD_BYTES (1024 * 1024)
+
+struct held_frame {
+	struct held_fragment about;
+	__u8 frame[HELD_FRAME_SIZE];
+};
+
+/* To the daemon that has loaded this program. Each program's own, and not pinned. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__type(key, __u32);
-	__type(value, __u32);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, HELD_BYTES);
 } held_fragments SEC(".maps");
+
+/*
+ * Until which second of the monotonic clock fragments are held. Written by that daemon
+ * again and again while it lives, so that one which dies soon holds nothing.
+ */
+volatile __u32 hold_until SEC(".data.hold") = 0;
 
 /*
  * What RFC 791, section 3.2, and RFC 8200, section 4.5, say that fragments have in
@@ -76,17 +88,29 @@ static __always_inline int was_held(struct xdp_md *ctx)
 	return (void *)(mark + 1) <= (void *)(long)ctx->data && *mark == config.held_mark;
 }
 
+/* False where there is no room. A global function, see copy.h. */
+__noinline int hand_over(struct xdp_md *ctx, struct held_fragment *held)
+{
+	struct held_frame *to;
+
+	if (!held || held->size > HELD_FRAME_SIZE)
+		return 0;
+	to = bpf_ringbuf_reserve(&held_fragments, sizeof(*to), 0);
+	if (!to)
+		return 0;
+	to->about = *held;
+	copy_frame(ctx, to->frame, HELD_FRAME_SIZE, held->size);
+	bpf_ringbuf_submit(to, 0);
+	return 1;
+}
+
 static __noinline enum outcome hold(struct xdp_md *ctx, struct held_fragment *held)
 {
-	__u64 size = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
-
-	held->size = size;
+	held->size = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 	held->ifindex = ctx->ingress_ifindex;
-	if (was_held(ctx))
+	if (was_held(ctx) || bpf_ktime_get_ns() / NS_PER_SECOND >= hold_until)
 		return DROP_FRAGMENT;
-	if (bpf_perf_event_output(ctx, &held_fragments, size << 32 | BPF_F_CURRENT_CPU, held, sizeof(*held)))
-		return DROP_FRAGMENT;
-	return HOLD_FRAGMENT;
+	return hand_over(ctx, held) ? HOLD_FRAGMENT : DROP_FRAGMENT;
 }
 
 /* NULL if it is not known, or no longer. */

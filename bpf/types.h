@@ -322,6 +322,8 @@ struct captured {
 	__u32 gone;		/* 1 once the program has run; then there are the next two */
 	enum outcome outcome;
 	__u32 verdict;
+	__u32 cpu;
+	__u32 reserved;
 };
 
 /* What differs between machines. Written once, before the program is loaded. */

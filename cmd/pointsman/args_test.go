@@ -97,7 +97,7 @@ func TestWhatIsNotUnderstoodExitsWith2(t *testing.T) {
 		{"services -o yaml", `-o takes table or json`},
 		{"capture", `say with -w where to write to`},
 		{"capture -w - --count -1", `nothing negative`},
-		{"capture -w - --snaplen 0", `--snaplen takes 1 to 65000`},
+		{"capture -w - --snaplen 0", `--snaplen takes 1 to 9216`},
 		{"capture -w - --vip web", `"web" is no VIP: write 192.0.2.10`},
 		{"capture -w - --client 198.51.100.7:1", `"198.51.100.7:1" is no client`},
 		{"capture -w - --interface nowhere0", `there is no interface "nowhere0"`},

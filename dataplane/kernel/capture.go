@@ -11,7 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/perf"
+	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -26,8 +26,8 @@ type CaptureOptions struct {
 	Snaplen   uint32 // bytes of a frame, at most MaxSnaplen
 }
 
-// MaxSnaplen is what fits a record of a perf ring, whose size has 16 bits.
-const MaxSnaplen = 65000
+// MaxSnaplen is as much of a frame as the program copies.
+const MaxSnaplen = len(lbAtWork{}.Frame)
 
 // Capture sees packets before and after the running program, which shows them
 // until Stop, or some seconds longer if the process dies.
@@ -38,10 +38,11 @@ type Capture struct {
 	wish     *ebpf.Map
 	atWork   *ebpf.Map
 	wished   lbCaptureWish
-	reader   *perf.Reader
+	reader   *ringbuf.Reader
 	booted   time.Time
-	record   perf.Record
-	lost     uint64 // before it began
+	record   ringbuf.Record
+	lost     uint64        // before it began
+	began    time.Duration // by the clock of the programs
 }
 
 // ErrNotRunning says that there is no program to look at.
@@ -50,15 +51,9 @@ var ErrNotRunning = errors.New("the program is on no interface")
 // ErrCaptured says that another capture is at work.
 var ErrCaptured = errors.New("somebody else captures already, and there can be one at a time")
 
-// What a CPU's ring holds, and how much of that is waited for before it is read:
-// an interrupt for each packet would cost more than the rest.
-const (
-	captureRing      = 2 << 20
-	captureWatermark = captureRing / 16
-)
-
-// OpenCapture begins to capture. Packets are kept in a ring a CPU until Read;
-// Renew must be called every second.
+// OpenCapture begins to capture. Packets are kept in a ring until Read; Renew must be
+// called every second. It opens what is pinned and nothing by id, so that CAP_BPF
+// suffices for whoever may read the pins.
 func OpenCapture(o CaptureOptions) (*Capture, error) {
 	c := &Capture{pins: pins{dir: o.PinDir}, booted: booted(), wished: captureWish(o)}
 	if err := c.open(); err != nil {
@@ -78,10 +73,10 @@ func (c *Capture) open() error {
 		return fmt.Errorf("looking at the running program: %w", err)
 	}
 	c.program, _ = info.ID()
-	if c.outcomes, err = outcomesOf(program); err != nil {
+	if c.outcomes, err = c.pins.outcomes(); err != nil {
 		return err
 	}
-	maps, err := mapsOf(info, lbMapFrames, lbMapAtWork, captureWishMap)
+	maps, err := c.pins.shownBy(info)
 	if err != nil {
 		return err
 	}
@@ -94,9 +89,9 @@ func (c *Capture) open() error {
 	if before.Until > c.second() {
 		return ErrCaptured
 	}
-	c.reader, err = perf.NewReaderWithOptions(maps[lbMapFrames], captureRing, perf.ReaderOptions{Watermark: captureWatermark})
-	if err != nil {
-		return fmt.Errorf("making rings for packets: %w", err)
+	c.began = time.Since(c.booted)
+	if c.reader, err = ringbuf.NewReader(maps[lbMapFrames]); err != nil {
+		return fmt.Errorf("opening the ring of packets: %w", err)
 	}
 	if c.lost, err = c.countLost(); err != nil {
 		return err
@@ -132,16 +127,20 @@ func (c *Capture) second() uint32 { return uint32(time.Since(c.booted) / time.Se
 
 // running is the program that is attached to the interfaces.
 func (p pins) running() (*ebpf.Program, error) {
-	attached, err := p.attached()
+	all, err := p.attached()
 	if err != nil {
 		return nil, err
 	}
-	if len(attached) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w that is pinned under %s", ErrNotRunning, p.dir)
 	}
-	program, err := ebpf.NewProgramFromID(attached[0].program)
+	program, err := ebpf.LoadPinnedProgram(p.program(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("opening the running program: %w", explainLoad(err))
+		return nil, fmt.Errorf("opening the pinned program: %w", explainLoad(err))
+	}
+	if id := idOf(program); !slices.ContainsFunc(all, func(on attached) bool { return on.program == id }) {
+		program.Close()
+		return nil, fmt.Errorf("the program pinned at %s is on no interface: start the daemon, which mends that", p.program())
 	}
 	return program, nil
 }
@@ -179,47 +178,60 @@ func (p pins) attached() ([]attached, error) {
 // captureWishMap is the section of the program's variable.
 const captureWishMap = ".data.capture"
 
-// mapsOf opens maps of a program by their names.
-func mapsOf(program *ebpf.ProgramInfo, names ...string) (map[string]*ebpf.Map, error) {
-	ids, _ := program.MapIDs()
+// errOtherVersion says that the maps are not as this process knows them.
+var errOtherVersion = errors.New("the running program is of a version that cannot be captured; start the daemon anew with this one")
+
+// shownBy opens the pinned maps in which a program shows packets.
+func (p pins) shownBy(program *ebpf.ProgramInfo) (map[string]*ebpf.Map, error) {
+	own, _ := program.MapIDs()
 	found := map[string]*ebpf.Map{}
-	for _, id := range ids {
-		m, err := ebpf.NewMapFromID(id)
+	for name, size := range map[string]uintptr{
+		lbMapFrames: 0, lbMapAtWork: unsafe.Sizeof(lbAtWork{}), captureWishMap: unsafe.Sizeof(lbCaptureWish{}),
+	} {
+		m, err := ebpf.LoadPinnedMap(p.captured(name), nil)
+		if err == nil {
+			found[name] = m
+			err = isPartOf(own, m, size)
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = errOtherVersion
+		}
 		if err != nil {
 			closeMaps(found)
-			return nil, fmt.Errorf("opening the maps of the running program: %w", explainLoad(err))
+			return nil, fmt.Errorf("opening the pinned map %s: %w", name, explainLoad(err))
 		}
-		info, err := m.Info()
-		if err == nil && slices.Contains(names, info.Name) {
-			found[info.Name] = m
-		} else {
-			m.Close()
-		}
-	}
-	if len(found) < len(names) {
-		closeMaps(found)
-		return nil, errors.New("the running program is of a version that cannot be captured; start the daemon anew with this one")
 	}
 	return found, nil
 }
 
-// outcomesOf are the names by the running program's own types: it may be another
+// isPartOf says whether a map is a program's, with values of a size.
+func isPartOf(own []ebpf.MapID, m *ebpf.Map, size uintptr) error {
+	info, err := m.Info()
+	if err != nil {
+		return err
+	}
+	if id, _ := info.ID(); !slices.Contains(own, id) || uintptr(m.ValueSize()) != size {
+		return errOtherVersion
+	}
+	return nil
+}
+
+// outcomes are the names by the running program's own notes: it may be another
 // version's than this process.
-func outcomesOf(program *ebpf.Program) ([]string, error) {
-	handle, err := program.Handle()
+func (p pins) outcomes() ([]string, error) {
+	running, err := openPinned(p.maps())
 	if err != nil {
-		return nil, fmt.Errorf("opening the running program's types: %w", explainLoad(err))
+		return nil, err
 	}
-	defer handle.Close()
-	types, err := handle.Spec(nil)
-	if err != nil {
-		return nil, fmt.Errorf("reading the running program's types: %w", err)
+	if running == nil {
+		return nil, fmt.Errorf("%s is empty: start the daemon, which mends that", p.maps())
 	}
-	return outcomeNames(types)
+	defer running.close()
+	return running.outcomes, nil
 }
 
 func captureWish(o CaptureOptions) lbCaptureWish {
-	wish := lbCaptureWish{Ifindex: o.Interface, Snaplen: min(o.Snaplen, MaxSnaplen)}
+	wish := lbCaptureWish{Ifindex: o.Interface, Snaplen: min(o.Snaplen, uint32(MaxSnaplen))}
 	wish.Vip.Address.Word, wish.Vip.Mask.Word = encodeRange(o.Filter.VIP)
 	wish.Client.Address.Word, wish.Client.Mask.Word = encodeRange(o.Filter.Client)
 	wish.VipPort, wish.VipProtocol = encodePort(o.Filter.Port), uint8(o.Filter.Protocol)
@@ -277,8 +289,9 @@ func (c *Capture) Read(deadline time.Time) (dataplane.Captured, error) {
 		if err := c.reader.ReadInto(&c.record); err != nil {
 			return dataplane.Captured{}, err
 		}
-		if c.record.LostSamples == 0 { // which the program has counted
-			return c.decode()
+		// A process that died may have left some unread.
+		if seen, err := c.decode(); err != nil || seen.At.Sub(c.booted) >= c.began {
+			return seen, err
 		}
 	}
 }
@@ -291,7 +304,7 @@ func (c *Capture) decode() (dataplane.Captured, error) {
 	}
 	about := *(*lbCaptured)(unsafe.Pointer(unsafe.SliceData(sample)))
 	seen := dataplane.Captured{
-		CPU: c.record.CPU, Number: about.Number, Gone: about.Gone != 0,
+		CPU: int(about.Cpu), Number: about.Number, Gone: about.Gone != 0,
 		At:        c.booted.Add(time.Duration(about.Ns)),
 		Interface: about.Ifindex, Queue: about.Queue, Length: int(about.Length),
 	}
@@ -299,8 +312,7 @@ func (c *Capture) decode() (dataplane.Captured, error) {
 		seen.Verdict, seen.Outcome = dataplane.Verdict(about.Verdict), c.outcomes[about.Outcome]
 	}
 	if !seen.Gone || seen.Verdict.Leaves() {
-		// What is beyond is padding of the ring.
-		seen.Frame = sample[head:min(len(sample), head+min(seen.Length, int(c.wished.Snaplen)))]
+		seen.Frame = sample[head:]
 	}
 	return seen, nil
 }

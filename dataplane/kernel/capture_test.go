@@ -29,7 +29,7 @@ func (h *harness) capture(o CaptureOptions) *Capture {
 	h.t.Helper()
 	o.PinDir = h.plane.pins.dir
 	if o.Snaplen == 0 {
-		o.Snaplen = MaxSnaplen
+		o.Snaplen = uint32(MaxSnaplen)
 	}
 	c, err := OpenCapture(o)
 	if err != nil {
@@ -268,5 +268,31 @@ func TestAPrefixIsSixteenBytesAndAMask(t *testing.T) {
 				t.Errorf("%s is in %s: %v", text, row.prefix, among)
 			}
 		}
+	}
+}
+
+func TestPrivilegedFramesOfAnyLengthAreCopiedToTheLastByte(t *testing.T) {
+	h := captured(t)
+	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
+	c := h.capture(CaptureOptions{})
+	for _, size := range []int{64, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 3200} {
+		sent := flow{protocol: dataplane.UDP, size: size}.frame()
+		h.pass(sent)
+		if got := seen(t, c); len(got) != 2 || !bytes.Equal(got[0].Frame, sent) {
+			t.Errorf("of a frame of %d bytes %d records were seen, and not its bytes", len(sent), len(got))
+		}
+	}
+}
+
+func TestPrivilegedACaptureSeesNothingOfTheOneBefore(t *testing.T) {
+	h := captured(t)
+	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
+	first := h.capture(CaptureOptions{})
+	h.pass(flow{protocol: dataplane.TCP}.frame())
+	if err := first.Close(); err != nil { // without reading
+		t.Fatal(err)
+	}
+	if got := seen(t, h.capture(CaptureOptions{})); len(got) > 0 {
+		t.Errorf("it sees %+v", got)
 	}
 }

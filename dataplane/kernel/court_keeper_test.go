@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"testing"
 	"time"
@@ -31,7 +32,9 @@ func newKeeper(t testing.TB, plane *DataPlane) *keeper {
 	}
 	t.Cleanup(func() { held.Close() })
 	k := &keeper{fragments: held.(*fragments)}
-	k.reader.SetDeadline(time.Unix(1, 0)) // never wait: what was handed over is there
+	if err := k.fragments.hold(forEver); err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
 
@@ -42,15 +45,21 @@ func (k *keeper) hold(on bool) error {
 		return nil
 	case on:
 		k.paused = false
-		return k.reader.Resume()
+		return k.fragments.hold(forEver)
 	}
 	k.paused = true
-	return k.reader.Pause()
+	return k.fragments.hold(0)
 }
+
+// forEver is a second that never comes.
+const forEver = math.MaxUint32
+
+// handedOver does not wait: what was handed over is there.
+func (k *keeper) handedOver() (dataplane.Fragment, error) { return k.readUntil(time.Unix(1, 0)) }
 
 // got wants a frame to have been handed over, and nothing else.
 func (k *keeper) got(a oracle.Arrival, key oracle.FragmentKey) error {
-	held, err := k.Read()
+	held, err := k.handedOver()
 	if err != nil {
 		return err
 	}
@@ -69,7 +78,7 @@ func (k *keeper) hasNothing() error {
 	if k.fragments == nil {
 		return nil
 	}
-	held, err := k.Read()
+	held, err := k.handedOver()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}

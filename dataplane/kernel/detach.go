@@ -70,7 +70,7 @@ func Detach(pinDir string) ([]string, error) {
 		removed = append(removed, "the program on "+name)
 	}
 	for _, pinned := range []struct{ what, path string }{
-		{"the maps in", p.maps()}, {"the maps in", p.nextMaps()}, {"the program pinned as", p.program()}, {"the program pinned as", p.nextProgram()},
+		{"the maps in", p.maps()}, {"the maps in", p.nextMaps()}, {"the program pinned as", p.program()}, {"the program pinned as", p.nextProgram()}, {"the maps in", p.capture()},
 	} {
 		if _, err := os.Stat(pinned.path); err == nil {
 			removed = append(removed, pinned.what+" "+pinned.path)

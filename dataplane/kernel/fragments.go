@@ -5,10 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/perf"
+	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -18,30 +21,57 @@ import (
 // here would only let a fragment leave too soon.
 const fragmentSeconds = 9
 
-// heldBytes is what each CPU can hand over between two reads: some 150 whole
-// frames. More is dropped by the program, by name.
-const heldBytes = 256 << 10
+// holdLasts is for how many seconds the program hands fragments over to a daemon
+// that may have died.
+const holdLasts = 3
 
-// fragments are what the program hands over. The kernel takes the buffers away
-// with the process, so that a program whose daemon has died drops by name.
+// fragments are what the program hands over; what its ring has no room for it drops
+// by name, as it does when nobody has said for some seconds that they are read.
 type fragments struct {
-	reader  *perf.Reader
+	reader  *ringbuf.Reader
+	record  ringbuf.Record
+	until   *ebpf.Variable
+	renewed time.Time
+	closing sync.Mutex
+	closed  bool
 	table   *ebpf.Map
 	program *ebpf.Program
 	mark    uint64
 }
 
-// HoldFragments opens buffers for fragments that come before their first. They
-// must be closed before the data plane is.
+// HoldFragments has fragments that come before their first handed over. It must be
+// closed before the data plane is.
 func (d *DataPlane) HoldFragments() (dataplane.Fragments, error) {
 	if err := checkLiveFrames(); err != nil {
 		return nil, err
 	}
-	reader, err := perf.NewReader(d.objects.HeldFragments, heldBytes)
+	reader, err := ringbuf.NewReader(d.objects.HeldFragments)
 	if err != nil {
-		return nil, fmt.Errorf("opening buffers for fragments: %w", err)
+		return nil, fmt.Errorf("opening the ring of fragments: %w", err)
 	}
-	return &fragments{reader: reader, table: d.objects.Fragments, program: d.objects.PointsmanLb, mark: d.heldMark}, nil
+	f := &fragments{
+		reader: reader, until: d.objects.HoldUntil,
+		table: d.objects.Fragments, program: d.objects.PointsmanLb, mark: d.heldMark,
+	}
+	return f, f.renew()
+}
+
+// renew has the program hand over for some seconds more.
+func (f *fragments) renew() error {
+	f.renewed = time.Now()
+	return f.hold(monotonicSecond() + holdLasts)
+}
+
+func (f *fragments) hold(until uint32) error {
+	f.closing.Lock()
+	defer f.closing.Unlock()
+	if f.closed {
+		until = 0
+	}
+	if err := f.until.Set(until); err != nil {
+		return fmt.Errorf("telling the program until when to hold fragments: %w", err)
+	}
+	return nil
 }
 
 // xdpContext is struct xdp_md of linux/bpf.h.
@@ -74,32 +104,42 @@ func checkLiveFrames() error {
 
 func (f *fragments) Read() (dataplane.Fragment, error) {
 	for {
-		record, err := f.reader.Read()
-		if errors.Is(err, perf.ErrClosed) {
-			return dataplane.Fragment{}, dataplane.ErrClosed
+		if time.Since(f.renewed) >= time.Second {
+			if err := f.renew(); err != nil {
+				return dataplane.Fragment{}, err
+			}
 		}
-		if err != nil {
-			return dataplane.Fragment{}, fmt.Errorf("reading held fragments: %w", err)
-		}
-		if fragment, ok := decodeFragment(record.RawSample); ok {
-			return fragment, nil
+		fragment, err := f.readUntil(f.renewed.Add(time.Second))
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fragment, err
 		}
 	}
 }
 
-// decodeFragment leaves out records that say how many were lost: the program has
-// counted those.
-func decodeFragment(sample []byte) (dataplane.Fragment, bool) {
+// readUntil says os.ErrDeadlineExceeded once all have been read.
+func (f *fragments) readUntil(deadline time.Time) (dataplane.Fragment, error) {
+	f.reader.SetDeadline(deadline)
+	err := f.reader.ReadInto(&f.record)
+	switch {
+	case errors.Is(err, ringbuf.ErrClosed):
+		return dataplane.Fragment{}, dataplane.ErrClosed
+	case err != nil:
+		return dataplane.Fragment{}, fmt.Errorf("reading held fragments: %w", err)
+	}
+	return decodeFragment(f.record.RawSample)
+}
+
+func decodeFragment(sample []byte) (dataplane.Fragment, error) {
 	var held lbHeldFragment
 	size, err := binary.Decode(sample, binary.NativeEndian, &held)
 	if err != nil || size+int(held.Size) > len(sample) {
-		return dataplane.Fragment{}, false
+		return dataplane.Fragment{}, fmt.Errorf("reading a held fragment: a record of %d bytes is too short", len(sample))
 	}
 	return dataplane.Fragment{
 		Key:       string(sample[:binary.Size(held.Key)]),
 		Interface: held.Ifindex,
 		Frame:     bytes.Clone(sample[size:][:held.Size]),
-	}, true
+	}, nil
 }
 
 func (f *fragments) FirstHasCome(key string) (bool, error) {
@@ -127,4 +167,10 @@ func (f *fragments) SendAgain(held dataplane.Fragment) error {
 	return nil
 }
 
-func (f *fragments) Close() error { return f.reader.Close() }
+// Close may be called while Read waits.
+func (f *fragments) Close() error {
+	f.closing.Lock()
+	f.closed = true
+	f.closing.Unlock()
+	return errors.Join(f.hold(0), f.reader.Close())
+}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -93,8 +95,8 @@ func TestPrivilegedAFragmentIsNotHeldTwice(t *testing.T) {
 func TestPrivilegedNobodyWhoReadsMeansThatNothingIsHeld(t *testing.T) {
 	h, held := holding(t)
 	late := threeParts(false)[1]
-	for full := 0; h.send(late).moved["HOLD_FRAGMENT"] == 1; full++ {
-		if full > 2*heldBytes/len(late) {
+	for full := uint32(0); h.send(late).moved["HOLD_FRAGMENT"] == 1; full++ {
+		if full > h.plane.objects.HeldFragments.MaxEntries()/uint32(len(late)) {
 			t.Fatal("a reader that does not read holds without end")
 		}
 	}
@@ -108,5 +110,34 @@ func TestPrivilegedNobodyWhoReadsMeansThatNothingIsHeld(t *testing.T) {
 	expect(t, h.send(late), xdpDrop, late, "DROP_FRAGMENT")
 	if _, err := held.Read(); !errors.Is(err, dataplane.ErrClosed) {
 		t.Errorf("reading on says %v", err)
+	}
+}
+
+func TestPrivilegedADaemonThatDiedHoldsNothingSoon(t *testing.T) {
+	h, held := holding(t)
+	late := threeParts(false)[1]
+	expect(t, h.send(late), xdpDrop, late, "HOLD_FRAGMENT")
+	// As when nobody has renewed it for as long as it lasts.
+	if err := held.(*fragments).hold(monotonicSecond()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, h.send(late), xdpDrop, late, "DROP_FRAGMENT")
+}
+
+func TestPrivilegedReadingHasFragmentsHeldForLonger(t *testing.T) {
+	h, held := holding(t)
+	f := held.(*fragments)
+	f.renewed = time.Now().Add(-time.Second)
+	if err := f.hold(monotonicSecond()); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { _, err := held.Read(); read <- err }()
+	late := threeParts(false)[1]
+	for h.send(late).moved["HOLD_FRAGMENT"] == 0 { // until the reader has said so
+		runtime.Gosched()
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
 	}
 }

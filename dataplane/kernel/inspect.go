@@ -21,10 +21,10 @@ func (d *DataPlane) Inspect() []string {
 	for _, name := range slices.Sorted(maps.Keys(d.links)) {
 		found = append(found, d.inspectLink(name)...)
 	}
-	own := d.maps()
-	for _, name := range slices.Sorted(maps.Keys(own)) {
-		if !pinnedAs(own[name], filepath.Join(d.pins.maps(), name)) {
-			found = append(found, fmt.Sprintf("the pin of the map %s was removed or replaced", name))
+	pinned := d.pinned()
+	for _, path := range slices.Sorted(maps.Keys(pinned)) {
+		if !pinnedAs(pinned[path], path) {
+			found = append(found, fmt.Sprintf("the pin of the map %s was removed or replaced", filepath.Base(path)))
 		}
 	}
 	if !d.programIsPinned() {
@@ -84,6 +84,19 @@ func pinnedAs(m *ebpf.Map, path string) bool {
 	return sameMap(m, pinned)
 }
 
+// pinned are all maps that are to be pinned, by path.
+func (d *DataPlane) pinned() map[string]*ebpf.Map {
+	all := map[string]*ebpf.Map{
+		d.pins.captured(lbMapFrames):    d.objects.Frames,
+		d.pins.captured(lbMapAtWork):    d.objects.AtWork,
+		d.pins.captured(captureWishMap): d.wish,
+	}
+	for name, m := range d.maps() {
+		all[filepath.Join(d.pins.maps(), name)] = m
+	}
+	return all
+}
+
 // pinAgain pins what should be and is not.
 func (d *DataPlane) pinAgain() error {
 	if !d.promoted {
@@ -92,8 +105,7 @@ func (d *DataPlane) pinAgain() error {
 	if err := d.pins.prepareFolders(); err != nil {
 		return err
 	}
-	for name, m := range d.maps() {
-		path := filepath.Join(d.pins.maps(), name)
+	for path, m := range d.pinned() {
 		if pinnedAs(m, path) {
 			continue
 		}

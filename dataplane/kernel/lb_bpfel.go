@@ -21,6 +21,7 @@ type lbAddress struct {
 type lbAtWork struct {
 	_      structs.HostLayout
 	Packet lbCaptured
+	Frame  [9216]uint8
 	Lost   uint64
 	Wanted uint64
 }
@@ -81,15 +82,17 @@ type lbCaptureWish struct {
 }
 
 type lbCaptured struct {
-	_       structs.HostLayout
-	Ns      uint64
-	Number  uint64
-	Ifindex uint32
-	Queue   uint32
-	Length  uint32
-	Gone    uint32
-	Outcome lbOutcome
-	Verdict uint32
+	_        structs.HostLayout
+	Ns       uint64
+	Number   uint64
+	Ifindex  uint32
+	Queue    uint32
+	Length   uint32
+	Gone     uint32
+	Outcome  lbOutcome
+	Verdict  uint32
+	Cpu      uint32
+	Reserved uint32
 }
 
 type lbCondition struct {
@@ -369,6 +372,7 @@ const (
 	lbVarCaptureWish      = "capture_wish"
 	lbVarClockSkewSeconds = "clock_skew_seconds"
 	lbVarConfig           = "config"
+	lbVarHoldUntil        = "hold_until"
 )
 
 // loadLb returns the embedded CollectionSpec for lb.
@@ -453,6 +457,7 @@ type lbVariableSpecs struct {
 	CaptureWish      *ebpf.VariableSpec `ebpf:"capture_wish"`
 	ClockSkewSeconds *ebpf.VariableSpec `ebpf:"clock_skew_seconds"`
 	Config           *ebpf.VariableSpec `ebpf:"config"`
+	HoldUntil        *ebpf.VariableSpec `ebpf:"hold_until"`
 }
 
 // lbObjects contains all objects after they have been loaded into the kernel.
@@ -537,6 +542,7 @@ type lbVariables struct {
 	CaptureWish      *ebpf.Variable `ebpf:"capture_wish"`
 	ClockSkewSeconds *ebpf.Variable `ebpf:"clock_skew_seconds"`
 	Config           *ebpf.Variable `ebpf:"config"`
+	HoldUntil        *ebpf.Variable `ebpf:"hold_until"`
 }
 
 // lbPrograms contains all programs after they have been loaded into the kernel.

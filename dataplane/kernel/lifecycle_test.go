@@ -221,8 +221,8 @@ func TestPrivilegedDetachLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	removed, err := Detach(dir)
-	if err != nil || len(removed) != 3 {
-		t.Errorf("removed %v, %v; want the program on egress0, the maps and the pinned program", removed, err)
+	if err != nil || len(removed) != 4 {
+		t.Errorf("removed %v, %v; want the program on egress0, the maps, the pinned program and its maps", removed, err)
 	}
 	if attachedProgram(t, "egress0") != 0 {
 		t.Error("the program is still attached, though a process holds its link")

@@ -40,6 +40,7 @@ type DataPlane struct {
 	pins     pins
 	log      *slog.Logger
 	objects  lbObjects
+	wish     *ebpf.Map // the section of the program's variable capture_wish
 	mapped   mapped
 	heldMark uint64               // of this program
 	outcomes []string             // names by number, from the program's BTF
@@ -130,10 +131,15 @@ func (d *DataPlane) load(spec *ebpf.CollectionSpec, replacements map[string]*ebp
 	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets, d.heldMark)); err != nil {
 		return fmt.Errorf("keying the flow hash: %w", err)
 	}
-	err := spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: replacements})
+	assigned := struct {
+		*lbObjects
+		Wish *ebpf.Map `ebpf:".data.capture"`
+	}{lbObjects: &d.objects}
+	err := spec.LoadAndAssign(&assigned, &ebpf.CollectionOptions{MapReplacements: replacements})
 	if err != nil {
 		return fmt.Errorf("loading the program: %w", explainLoad(err))
 	}
+	d.wish = assigned.Wish
 	if err := d.mapped.open(&d.objects.lbMaps); err != nil {
 		return err
 	}
@@ -236,7 +242,7 @@ func (d *DataPlane) Close() error {
 	if d.takeover != nil {
 		d.takeover.from.close()
 	}
-	return errors.Join(append(failures, d.mapped.close(), d.objects.Close())...)
+	return errors.Join(append(failures, d.mapped.close(), d.wish.Close(), d.objects.Close())...)
 }
 
 func closeMaps(maps map[string]*ebpf.Map) {

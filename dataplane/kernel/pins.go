@@ -18,6 +18,7 @@ import (
 //	maps_next/NAME   new maps on their way there, while Attach switches
 //	links/INTERFACE  the program's attachment to an interface
 //	program          the program that is attached, for whoever wants to look at it
+//	capture/NAME     those of its maps that show packets to whoever captures
 //	program_next     the one that takes its place, while Attach switches
 type pins struct {
 	dir string
@@ -39,6 +40,15 @@ func (p pins) nextMaps() string { return filepath.Join(p.dir, "maps_next") }
 func (p pins) links() string    { return filepath.Join(p.dir, "links") }
 func (p pins) program() string  { return filepath.Join(p.dir, "program") }
 
+// capture is where a process that captures finds the program's maps: opening them
+// by id would take CAP_SYS_ADMIN.
+func (p pins) capture() string { return filepath.Join(p.dir, "capture") }
+
+// captured is the pin of one of them. A BPF file system takes no dots in names.
+func (p pins) captured(name string) string {
+	return filepath.Join(p.capture(), strings.TrimPrefix(strings.ReplaceAll(name, ".", "_"), "_"))
+}
+
 // nextProgram is where a program is pinned before it takes the other's place.
 func (p pins) nextProgram() string { return filepath.Join(p.dir, "program_next") }
 
@@ -50,7 +60,7 @@ func (p pins) link(name string) string {
 
 // prepareFolders makes those that something is pinned in.
 func (p pins) prepareFolders() error {
-	for _, dir := range []string{p.links(), p.maps()} {
+	for _, dir := range []string{p.links(), p.maps(), p.capture()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the folder for pins: %w", err)
 		}
@@ -86,7 +96,7 @@ func checkBPFFS(dir string) error {
 // isTable tells the maps that outlive a process from those that are each
 // program's own: variables, and what shows packets to whoever wants to see them.
 func isTable(name string) bool {
-	return name[0] != '.' && !slices.Contains([]string{lbMapFrames, lbMapAtWork, lbMapDrops, lbMapDropBudget}, name)
+	return name[0] != '.' && !slices.Contains([]string{lbMapFrames, lbMapAtWork, lbMapDrops, lbMapDropBudget, lbMapHeldFragments}, name)
 }
 
 // pinNext pins new maps beside the old ones.

@@ -43,7 +43,8 @@ type speaking struct {
 func (s *stage) speak(command ...string) *speaking {
 	s.t.Helper()
 	p := &speaking{}
-	cmd := exec.Command(s.Binary, command...)
+	words := slices.Concat(s.Under, []string{s.Binary}, command)
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdout, cmd.Stderr = &p.out, &p.err
 	var err error
 	p.Process, err = s.Host.Start(cmd)
@@ -198,4 +199,15 @@ func TestPrivilegedACaptureThatIsKilledLeavesNothingOn(t *testing.T) {
 		_, err := s.Run(t.Context(), "capture", "-w", "/dev/null", "--duration", "1ms", "--pin-dir", s.PinDir())
 		return err
 	})
+}
+
+func TestPrivilegedACaptureNeedsNoMoreThanTheRightToUseMaps(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2}, 1, 2)
+	s.begin(unprobed)
+	s.Under = under("bpf")
+	file := s.capture(func() { s.allAnswered("captured", s.ask(webVIPs[0], 3)) })
+	seen := s.tool("tshark", "-r", file, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment")
+	if !slices.Contains(seen, "eth0 in\tFORWARD, XDP_TX") || !slices.Contains(seen, "eth0 out\tFORWARD, XDP_TX") {
+		t.Errorf("seen are %q", seen)
+	}
 }

@@ -131,6 +131,9 @@ func TestPrivilegedTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 	for _, vip := range allVIPs {
 		s.allAnswered(vip, s.ask(vip, 50))
 	}
+	if log := s.Log(); strings.Contains(log, "are dropped") {
+		t.Errorf("fragments are not held:\n%s", log)
+	}
 	s.Daemon.Kill()
 	s.must(s.Start())
 	_, err := s.AwaitReady(t.Context())
