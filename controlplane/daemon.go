@@ -115,7 +115,7 @@ func (d *daemon) begin(first loaded) error {
 	d.sample()
 	d.hold(tables)
 	d.journal = journal{log: d.log, moves: &d.moves}
-	d.recalling.found = found(tables)
+	d.recalling.found, d.recalling.drains = found(tables), d.recalling.notes.drains
 	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
 	// may see packets before anything is known.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
 )
 
@@ -21,6 +22,7 @@ import (
 type lastKnown struct {
 	secret string              // of the flow hash, in hexadecimal; "" where the file gives it
 	sets   map[question]answer // by what was asked
+	drains map[desired.Drained]time.Time
 }
 
 // question is a query in the one way to write it down. A set belongs to the
@@ -41,8 +43,16 @@ type lastKnownFile struct {
 }
 
 type keptBody struct {
-	HashSecret string    `json:"hash_secret,omitempty"`
-	Sets       []keptSet `json:"sets"`
+	HashSecret string      `json:"hash_secret,omitempty"`
+	Sets       []keptSet   `json:"sets"`
+	Drains     []keptDrain `json:"drains,omitempty"`
+}
+
+// keptDrain is when a drain began, whoever asked for it.
+type keptDrain struct {
+	Service string    `json:"service"`
+	Backend string    `json:"backend"`
+	Since   time.Time `json:"since"`
 }
 
 type keptSet struct {
@@ -107,6 +117,12 @@ func (l lastKnown) encode() []byte {
 		body.Sets = append(body.Sets, set)
 	}
 	slices.SortFunc(body.Sets, func(a, b keptSet) int { return bytes.Compare(a.Query, b.Query) })
+	for of, since := range l.drains {
+		body.Drains = append(body.Drains, keptDrain{of.Service, of.Backend.String(), since})
+	}
+	slices.SortFunc(body.Drains, func(a, b keptDrain) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Backend, b.Backend))
+	})
 	compact, err := json.Marshal(body)
 	if err != nil {
 		panic(fmt.Sprintf("marshalling what is known: %v", err)) // plain values always marshal
@@ -148,7 +164,7 @@ func decodeLastKnown(text []byte) (lastKnown, error) {
 	if err := json.Unmarshal(compact.Bytes(), &body); err != nil {
 		return lastKnown{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	known := lastKnown{secret: body.HashSecret, sets: map[question]answer{}}
+	known := lastKnown{secret: body.HashSecret, sets: map[question]answer{}, drains: map[desired.Drained]time.Time{}}
 	for _, set := range body.Sets {
 		a := answer{confirmed: set.Confirmed}
 		for _, i := range set.Instances {
@@ -158,6 +174,13 @@ func decodeLastKnown(text []byte) (lastKnown, error) {
 			})
 		}
 		known.sets[question(set.Query)] = a
+	}
+	for _, k := range body.Drains {
+		id, err := parseID(k.Backend)
+		if err != nil {
+			return lastKnown{}, fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		known.drains[desired.Drained{Service: k.Service, Backend: id}] = k.Since
 	}
 	return known, nil
 }

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
+	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 func someKnown() lastKnown {
@@ -27,6 +29,9 @@ func someKnown() lastKnown {
 			{Node: "n4", ID: "web-4", Addr: netip.MustParseAddr("10.20.0.14"), Port: 443, Status: consul.Warning},
 		}},
 		asked(c, config.ConsulSource{Service: "nobody"}): {dawn.Add(time.Minute), nil},
+	}, drains: map[desired.Drained]time.Time{
+		{Service: "web", Backend: dataplane.ID{Addr: netip.MustParseAddr("2001:db8::12"), Port: 443}}: dawn,
+		{Service: "web", Backend: dataplane.ID{Addr: netip.MustParseAddr("10.20.0.14")}}:              dawn.Add(time.Hour),
 	}}
 }
 

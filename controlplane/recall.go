@@ -22,6 +22,7 @@ type recalling struct {
 	after    time.Time                 // when notes count without a word from Consul; zero: they do
 	answered map[question]bool         // since the loop began: the note is of the past
 	used     map[string]recalled       // by service
+	drains   map[desired.Drained]time.Time
 }
 
 // recalled is what stands for Consul's word about a service.
@@ -129,10 +130,20 @@ func (r *recalling) forget(file *config.File) {
 	r.after = time.Now().Add(recallAfter)
 }
 
+// keepDrains has those kept that began or ended. They are for the next daemon: that
+// a backend is in maintenance Consul says, but not since when.
+func (d *daemon) keepDrains() {
+	before := d.recalling.drains
+	d.recalling.drains = d.report.Drains(before)
+	if !maps.EqualFunc(before, d.recalling.drains, time.Time.Equal) {
+		d.keep(true)
+	}
+}
+
 // keep has the keeper keep what is known now: Consul's word, and where there is
 // none yet, what was noted of its last.
 func (d *daemon) keep(changed bool) {
-	known := lastKnown{secret: d.secret, sets: map[question]answer{}}
+	known := lastKnown{secret: d.secret, sets: map[question]answer{}, drains: d.recalling.drains}
 	for _, s := range d.loaded.file.Services {
 		if s.Consul == nil {
 			continue

@@ -31,6 +31,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	heard := d.heard()
 	d.follow(heard)
 	d.want, d.report = desired.Merge(d.input(looked, heard))
+	d.keepDrains()
 	d.want.Second, d.decided = d.second()+applyMargin, true
 	d.want.Doubted, d.verifying.wrong = d.verifying.wrong, nil
 	var steps []dataplane.Step
@@ -148,6 +149,7 @@ func (d *daemon) factsFor(file *config.File, services []desired.Service, view fu
 		Views:     map[string]desired.View{},
 		Overrides: d.overrides.list(),
 		Before:    d.report,
+		Began:     d.recalling.drains,
 	}
 	for _, s := range file.Services {
 		if heard != nil && !heard[s.Name] {

@@ -34,6 +34,34 @@ type Draining struct {
 	Until time.Time // when the operator's wish ends; zero where there is none
 }
 
+// Drained is a backend that someone wants drained.
+type Drained struct {
+	Service string
+	Backend dataplane.ID
+}
+
+// Drains are when those of the report began, and of services of which nothing is
+// known yet those that were known before.
+func (r Report) Drains(before map[Drained]time.Time) map[Drained]time.Time {
+	all := map[Drained]time.Time{}
+	for _, s := range r.Services {
+		for i := range s.Backends {
+			if b := &s.Backends[i]; b.Draining != nil {
+				all[Drained{s.Name, b.Key}] = b.Draining.Since
+			}
+		}
+		if s.Ready {
+			continue
+		}
+		for of, began := range before {
+			if of.Service == s.Name {
+				all[of] = began
+			}
+		}
+	}
+	return all
+}
+
 // override is the operator's wish that counts for a backend.
 func (in Input) override(service string, id dataplane.ID) (Override, bool) {
 	for _, o := range in.Overrides {
@@ -59,6 +87,9 @@ func (b *backend) heed(in Input, s Service, before BackendReport) (why string) {
 		b.Draining = &Draining{Since: in.Now}
 	default:
 		return ""
+	}
+	if began, known := in.Began[Drained{s.Name, b.Key}]; known {
+		b.Draining.Since = began
 	}
 	if before.Draining != nil {
 		b.Draining.Since = before.Draining.Since

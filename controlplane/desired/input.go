@@ -23,6 +23,8 @@ type Input struct {
 	// Overrides are the operators' wishes, at most one a backend.
 	Overrides []Override
 	Before    Report // what Merge said last; the zero Report at a start
+	// Began are the drains that an earlier daemon knew of, too.
+	Began map[Drained]time.Time
 	// Held are the names of services that the kernel has VIPs and backends of.
 	Held map[string]bool
 	// Heard are the services that something is new of since Before and Decided were
