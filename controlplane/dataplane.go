@@ -42,6 +42,7 @@ type Sizes struct {
 	Limits dataplane.Limits
 	Slots  uint32
 	Flows  uint32 // that can be remembered
+	Errors uint32 // of ICMP, that each CPU may send in a second
 	Secret uint64 // keys the flow hash
 }
 

@@ -199,6 +199,7 @@ func sizes(file *config.File, secret uint64) Sizes {
 		Limits: dataplane.Limits{Services: file.Limits.Services, VIPs: file.Limits.VIPs, Backends: file.Limits.Backends},
 		Slots:  file.Limits.Slots,
 		Flows:  file.Limits.Flows,
+		Errors: file.Limits.ICMPErrors,
 		Secret: secret,
 	}
 }

@@ -77,6 +77,7 @@ func (d *decoder) limits(b *block, into *Limits) Place {
 	set(b, "backends", &into.Backends, whole[uint32](2, 1<<20))
 	set(b, "slots", &into.Slots, whole[uint32](leastSlots, 1<<29))
 	set(b, "flows", &into.Flows, whole[uint32](8, 1<<27))
+	set(b, "icmp_errors", &into.ICMPErrors, whole[uint32](1, 1_000_000))
 	return b.Place
 }
 

@@ -35,7 +35,7 @@ const (
 
 // DefaultLimits hold 64 services of the default number of slots in 16 MiB, what
 // these go through in 64 MiB, and a million remembered flows in 8 MiB.
-var DefaultLimits = Limits{Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots, Flows: 1 << 20}
+var DefaultLimits = Limits{Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots, Flows: 1 << 20, ICMPErrors: 1000}
 
 // File is a configuration without mistakes. Only Load and Parse make one.
 type File struct {
@@ -57,7 +57,7 @@ type File struct {
 	HTTPListen string
 	// BackendMetrics says whether there are metrics of single backends. Default: true.
 	BackendMetrics bool
-	// Limits are the sizes of the kernel's maps. Default: DefaultLimits.
+	// Limits are the sizes of the kernel's maps and the like. Default: DefaultLimits.
 	Limits Limits
 	// Consul says how to reach Consul; nil without a consul block, and then no
 	// service has a consul block either.
@@ -70,8 +70,8 @@ type File struct {
 	pools      []Position
 }
 
-// Limits are the sizes of the kernel's maps, fixed when they are created. Each
-// counts entries; a slot takes 20 bytes, a backend 64 and its counters, a flow 8.
+// Limits are the sizes of the kernel's maps, and what else is fixed when a daemon
+// starts. Each counts entries; a slot takes 20 bytes, a backend 64 and its counters, a flow 8.
 type Limits struct {
 	Services uint32
 	VIPs     uint32
@@ -79,6 +79,8 @@ type Limits struct {
 	Slots    uint32
 	// Flows is how many flows can be remembered, rounded up to a power of two.
 	Flows uint32
+	// ICMPErrors are those that each CPU may send in a second, 1 to a million.
+	ICMPErrors uint32
 }
 
 // Consul says how to reach Consul. What is empty is left to Consul's own

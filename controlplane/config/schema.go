@@ -20,7 +20,7 @@ var schemas = map[string]schema{
 		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir", "http_listen", "backend_metrics"},
 		blocks: []blockType{{"limits", ""}, {"consul", ""}, {"service", "name"}},
 	},
-	"limits": {keys: []string{"services", "vips", "backends", "slots", "flows"}},
+	"limits": {keys: []string{"services", "vips", "backends", "slots", "flows", "icmp_errors"}},
 	"consul": {keys: []string{
 		"address", "token", "token_file", "ca_file", "cert_file", "key_file", "tls_server_name",
 		"datacenter", "namespace", "partition", "max_watches",
