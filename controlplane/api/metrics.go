@@ -83,10 +83,8 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	for _, s := range now.Services {
 		c.service(s)
 		c.traffic(s.Name, now.Traffic[s.Name])
-		for _, b := range s.Backends {
-			if !now.NoBackends {
-				c.backend(s.Name, b, now.StateChanges)
-			}
+		if !now.NoBackends {
+			c.backends(s, now.StateChanges)
 		}
 	}
 }
@@ -95,11 +93,19 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 type collecting struct{ out chan<- prometheus.Metric }
 
 func (c collecting) gauge(d *prometheus.Desc, value float64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	c.write(d, prometheus.GaugeValue, value, labels)
 }
 
 func (c collecting) counter(d *prometheus.Desc, value uint64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+	c.write(d, prometheus.CounterValue, float64(value), labels)
+}
+
+// write takes names from elsewhere as they are, as far as Prometheus can.
+func (c collecting) write(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels []string) {
+	for i := range labels {
+		labels[i] = strings.ToValidUTF8(labels[i], "\uFFFD")
+	}
+	c.out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 }
 
 func (c collecting) daemon(now Measurements) {
@@ -168,6 +174,18 @@ func (c collecting) traffic(service string, t Traffic) {
 	c.counter(servicePackets, t.Packets, service)
 	c.counter(serviceBytes, t.Bytes, service)
 	c.counter(serviceFlows, t.NewFlows, service)
+}
+
+// backends are those that may be one. Of instances that are rejected several can have
+// one address, which would be one series.
+func (c collecting) backends(s ServiceBackends, changes map[BackendName]map[string]uint64) {
+	seen := map[string]bool{}
+	for _, b := range s.Backends {
+		if b.State != "rejected" && !seen[b.Address] {
+			seen[b.Address] = true
+			c.backend(s.Name, b, changes)
+		}
+	}
 }
 
 func (c collecting) backend(service string, b Backend, changes map[BackendName]map[string]uint64) {

@@ -83,6 +83,30 @@ func TestTheDocumentOfMetricsNamesExactlyThoseThatAreServed(t *testing.T) {
 	}
 }
 
+// odd is a daemon that was told odd things.
+type odd struct{ complete }
+
+func (odd) Measure() (Measurements, error) {
+	return Measurements{Services: []ServiceBackends{{Service{Name: "web"}, []Backend{
+		{Address: "10.20.0.11:80", State: "rejected", ConsulID: "one"},
+		{Address: "10.20.0.11:80", State: "rejected", ConsulID: "two"},
+		{Address: "10.20.0.11:80", State: "up", ConsulID: "three", Node: "n\xffde \"1\"\n"},
+	}}}}, nil
+}
+
+func TestNoNameFromElsewhereSpoilsAScrape(t *testing.T) {
+	answer := get(odd{}, "/metrics")
+	for _, line := range []string{
+		`pointsman_service_backends{service="web",state="rejected"} 2`,
+		`pointsman_backend_up{backend="10.20.0.11:80",service="web"} 1`,
+		`pointsman_backend_info{backend="10.20.0.11:80",consul_id="three",node="n�de \"1\"\n",service="web"} 1`,
+	} {
+		if answer.Code != 200 || !strings.Contains(answer.Body.String(), "\n"+line+"\n") {
+			t.Errorf("the answer %d lacks %s:\n%s", answer.Code, line, answer.Body)
+		}
+	}
+}
+
 // blind is a daemon whose counters cannot be read.
 type blind struct{ complete }
 

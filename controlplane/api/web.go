@@ -22,7 +22,7 @@ const missing = "missing"
 // metrics, and whether the daemon is alive and ready.
 func WebHandler(source Measured, timings *Timings, log *slog.Logger) http.Handler {
 	mux := questions(source)
-	registry := prometheus.NewPedanticRegistry()
+	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics{source})
 	timings.register(registry)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
