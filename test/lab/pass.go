@@ -24,14 +24,11 @@ func loadPass() (fd int, err error) {
 		program      unsafe.Pointer
 		license      unsafe.Pointer
 	}{unix.BPF_PROG_TYPE_XDP, uint32(len(program)), unsafe.Pointer(&program), unsafe.Pointer(&license)}
-	r, errno := uintptr(0), unix.EAGAIN
-	for errno == unix.EAGAIN { // the verifier gives up when a signal arrives, and Go sends many
-		r, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	}
+	fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	runtime.KeepAlive(&program)
 	runtime.KeepAlive(&license)
-	if errno != 0 {
-		return -1, fmt.Errorf("loading an XDP program that passes everything: %w", errno)
+	if err != nil {
+		return -1, fmt.Errorf("loading an XDP program that passes everything: %w", err)
 	}
-	return int(r), nil
+	return fd, nil
 }
