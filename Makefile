@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels bench bench-control lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels bench bench-converge bench-control lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bo
 BENCH ?=
 QUICK ?=
 bench: host ## a packet, timed in all scenarios, in 5 minutes (QUICK=1: 1 minute; BENCH=regexp: some; BENCH_JSON=FILE: for machines)
-	BENCH='$(BENCH)' BENCH_QUICK='$(QUICK)' BENCH_JSON='$(if $(BENCH_JSON),$(abspath $(BENCH_JSON)))' \
+	BENCH='$(BENCH)' BENCH_QUICK='$(QUICK)' BENCH_JSON='$(if $(BENCH_JSON),$(abspath $(BENCH_JSON)))' BENCH_SVG='$(if $(BENCH_SVG),$(abspath $(BENCH_SVG)))' \
 	  $(GO) test -count=1 -timeout 15m -run '^$$' -bench PrivilegedPackets -benchtime 1x ./dataplane/kernel
+
+bench-converge: build host ## how long packets go on to a backend that turns critical in Consul, 200 times, in 3 minutes
+	$(GO) run ./test/converge
 
 bench-control: ## what the control plane takes for tables and changes
 	$(GO) test -run '^$$' -bench . ./dataplane ./dataplane/maglev ./controlplane/...

@@ -18,7 +18,9 @@ type scenario struct {
 	outcome  string // of every packet
 	inserts  bool   // every packet is remembered
 	before   func(*benchWorld)
-	against  string // the scenario of the empty program to compare with
+	beside   func(*benchWorld) (stop func()) // what goes on at the same time
+	cut      string                          // the step after which the program ends; "" is its own end
+	against  string                          // the scenario of the empty program to compare with
 }
 
 const (
@@ -40,6 +42,12 @@ func (f flow) at(port uint16) flow {
 	return f
 }
 
+// from is the flow from another port of the client.
+func (f flow) from(port uint16) flow {
+	f.client = port
+	return f
+}
+
 // spread is the flow to many addresses.
 func (f flow) spread(to scattered) flow {
 	f.to = to
@@ -57,6 +65,11 @@ func scenarios() []scenario {
 	all = append(all, unsettledScenarios()...)
 	all = append(all, sizeScenarios()...)
 	all = append(all, wideScenarios()...)
+	all = append(all, stepScenarios()...)
+	all = append(all, scenario{
+		name: "established-tcp4-ipip-512k-slots-rewritten", world: "settled", flow: segment4.at(portOf(dataplane.IPIP)),
+		flowBits: 19, outcome: "FORWARD", against: emptyTX, beside: (*benchWorld).rewriteSlots,
+	})
 	return append(all, scenario{
 		name: "established-tcp4-ipip-16M-both-cpus", world: "settled", flow: segment4.at(portOf(dataplane.IPIP)),
 		flowBits: 24, cpus: 2, outcome: "FORWARD", against: emptyBothCPUs,
@@ -115,15 +128,14 @@ func passScenarios() []scenario {
 // A million flows are remembered while these run. The fallback of a slot is another
 // backend than its owner, so that the program has a second to note.
 func unsettledScenarios() []scenario {
-	others := func(f flow) flow { f.client = 50000; return f }
 	all := []scenario{
 		{name: "moving-hit-1M", flow: segment4, before: (*benchWorld).rememberMillion},
-		{name: "moving-miss-1M", flow: others(segment4), before: (*benchWorld).rememberMillion},
-		{name: "moving-insert-1M", flow: others(syn4), before: (*benchWorld).rememberMillion, inserts: true},
+		{name: "moving-miss-1M", flow: segment4.from(50000), before: (*benchWorld).rememberMillion},
+		{name: "moving-insert-1M", flow: syn4.from(50000), before: (*benchWorld).rememberMillion, inserts: true},
 		{name: "learning-hit-1M", flow: datagram4, before: (*benchWorld).rememberMillion},
-		{name: "learning-insert-1M", flow: others(datagram4), before: (*benchWorld).rememberMillion, inserts: true},
+		{name: "learning-insert-1M", flow: datagram4.from(50000), before: (*benchWorld).rememberMillion, inserts: true},
 		{name: "always-hit-1M", flow: segment4, before: (*benchWorld).rememberMillion},
-		{name: "always-insert-1M", flow: others(syn4), before: (*benchWorld).rememberMillion, inserts: true},
+		{name: "always-insert-1M", flow: syn4.from(50000), before: (*benchWorld).rememberMillion, inserts: true},
 	}
 	for i := range all {
 		s := &all[i]

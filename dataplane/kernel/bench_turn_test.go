@@ -41,8 +41,8 @@ func prepare(tb testing.TB, s scenario, in *benchWorld) *prepared {
 	var program *ebpf.Program
 	if s.empty != "" {
 		program = newProgram(tb, emptyPrograms[s.empty])
-	} else {
-		program = in.plane.objects.PointsmanLb
+	} else if program = in.plane.objects.PointsmanLb; s.cut != "" {
+		program = in.cutShort(tb, s.cut)
 	}
 	for range max(s.cpus, 1) {
 		p.drivers = append(p.drivers, flowDriver(tb, program, s.flowBits, s.flow))
@@ -58,6 +58,9 @@ func (p *prepared) turn(tb testing.TB, packets int) float64 {
 		p.before(p.in)
 	} else {
 		p.run(tb, packets/8)
+	}
+	if p.beside != nil {
+		defer p.beside(p.in)()
 	}
 	if p.inserts {
 		packets /= 8 // or the table would be another one at the end

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -26,9 +28,10 @@ const benchSlots = 65537
 // benchWorld is the program with maps of its own.
 type benchWorld struct {
 	*harness
-	name  string
-	drops dataplane.Drops // once somebody watches
-	fill  []*ebpf.Program // what sends the flows that rememberMillion remembers
+	name    string
+	options Options
+	drops   dataplane.Drops // once somebody watches
+	fill    []*ebpf.Program // what sends the flows that rememberMillion remembers
 }
 
 // openWorld makes the world that a name tells of.
@@ -94,7 +97,7 @@ func worldOf(tb testing.TB, name string, services ...dataplane.Service) *benchWo
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { plane.Close() })
-	w := &benchWorld{harness: harnessOn(tb, plane), name: name}
+	w := &benchWorld{harness: harnessOn(tb, plane), name: name, options: options}
 	w.want(services...)
 	return w
 }
@@ -201,6 +204,29 @@ func (w *benchWorld) watch(on bool) {
 	if err := w.drops.Watch(on); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// rewriteSlots stores the owner of each slot of each service a hundred times a
+// second, as a change of all of them would, until it is stopped.
+func (w *benchWorld) rewriteSlots() (stop func()) {
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			for slot := range w.tables.Slots {
+				owner := &w.tables.Slots[slot]
+				atomic.StoreUint32(owner, atomic.LoadUint32(owner))
+			}
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() { close(over); <-done }
 }
 
 const millionBits = 20

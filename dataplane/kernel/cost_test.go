@@ -88,12 +88,19 @@ func TestAPacketCostsWhatIsCommitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted, got := strings.Split(string(want), "\n"), strings.Split(text.String(), "\n")
-	for i := range max(len(wanted), len(got)) {
-		if i >= len(wanted) || i >= len(got) || wanted[i] != got[i] {
-			t.Fatalf("line %d of %s differs. If that is meant: -update, and commit it with the reason.\ngot  %s\nwant %s",
-				i+1, costFile, strings.Join(got[min(i, len(got)):], "\n     "), strings.Join(wanted[min(i, len(wanted)):], "\n     "))
+	got := text.String()
+	for line := range strings.Lines(string(want)) {
+		if !strings.Contains(got, line) {
+			t.Errorf("committed: %s", line)
 		}
+	}
+	for line := range strings.Lines(got) {
+		if !strings.Contains(string(want), line) {
+			t.Errorf("now:       %s", line)
+		}
+	}
+	if t.Failed() {
+		t.Errorf("if that is meant: -update, and commit %s with the reason", costFile)
 	}
 }
 
@@ -181,4 +188,43 @@ func TestPrivilegedTheMachineSendsWhatTheKernelSends(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where a living flow is behind what has its digest and is no flow of anybody now,
+// the first look does not find it.
+func TestAnExpiredFlowHidesNoLivingOneOfItsDigest(t *testing.T) {
+	m := shippedMachine(t, pathServices(nil, false)...)
+	m.unsettle(dataplane.TCP, dataplane.Moving)
+	send := func(f flow) []byte {
+		t.Helper()
+		if _, err := m.run(f.frame()); err != nil {
+			t.Fatal(err)
+		}
+		return m.frame()
+	}
+	send(syn4)
+	remembered := send(segment4)
+	bucket, living := m.onlyFlow(t)
+	if bytes.Equal(remembered, send(segment4.from(50000))) {
+		t.Fatal("a flow that nobody remembers goes the same way: this shows nothing")
+	}
+	const lastPlace, expiry = 7 * 8, 1<<14 - 1
+	m.store(bucket+lastPlace, living&^expiry|1<<13, 8) // over for half of the circle
+	m.store(bucket, living, 8)
+	if !bytes.Equal(remembered, send(segment4)) {
+		t.Error("the flow went elsewhere than before")
+	}
+}
+
+// onlyFlow is the bucket of the one flow that is remembered, and its word.
+func (m *machine) onlyFlow(t *testing.T) (bucket, word uint64) {
+	t.Helper()
+	held := m.maps[lbMapFlows]
+	for at := held.values; at < held.values+uint64(held.value)*uint64(held.entries); at += 8 {
+		if word := m.load(at, 8); word != 0 {
+			return at &^ 63, word
+		}
+	}
+	t.Fatal("no flow is remembered")
+	return 0, 0
 }

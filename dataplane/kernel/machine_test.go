@@ -246,6 +246,8 @@ func (m *machine) calculate(ins *asm.Instruction) {
 		a <<= b % width
 	case asm.RSh:
 		a >>= b % width
+	case asm.ArSh:
+		a = uint64(int64(a<<(64-width)) >> (64 - width) >> (b % width))
 	case asm.Neg:
 		a = -a
 	default:
