@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/test/oracle"
 	"github.com/pointsman/pointsman/test/oracle/wild"
@@ -20,11 +19,8 @@ const markSize = 8
 // leaves the less room, and behind a program that fills the headroom, where that
 // has room itself.
 func (c *court) run(a oracle.Arrival) (verdict uint32, out []byte, err error) {
-	if skew := c.second - c.real; skew != c.skewed {
-		if err := c.plane.objects.ClockSkewSeconds.Set(skew); err != nil {
-			return 0, nil, err
-		}
-		c.skewed = skew
+	if err := c.show(a.Second, c.plane); err != nil {
+		return 0, nil, err
 	}
 	options := ebpf.RunOptions{Data: a.Frame, DataOut: c.received}
 	metadata := c.headroom - a.Headroom
@@ -39,7 +35,7 @@ func (c *court) run(a oracle.Arrival) (verdict uint32, out []byte, err error) {
 	if verdict, err = program.Run(&options); err != nil {
 		return 0, nil, fmt.Errorf("running %x: %w", a.Frame, err)
 	}
-	return verdict, options.DataOut[metadata:], c.readClock()
+	return verdict, options.DataOut[metadata:], c.stood()
 }
 
 // mark is metadata, with or without the mark of frames that were held.
@@ -61,19 +57,6 @@ func (c *court) room(a oracle.Arrival) int {
 		return c.headroom - markSize
 	}
 	return c.headroom
-}
-
-// readClock reads the program's clock, as twins do.
-func (c *court) readClock() error {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now); err != nil {
-		return err
-	}
-	if uint32(now.Sec) != c.real {
-		c.real = uint32(now.Sec)
-		return errClockMoved
-	}
-	return nil
 }
 
 // measureHeadroom tells how many bytes BPF_PROG_TEST_RUN leaves in front of a

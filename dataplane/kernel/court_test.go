@@ -17,6 +17,7 @@ import (
 
 // court is where the program and the oracle answer for the same packets.
 type court struct {
+	clock
 	plane    *DataPlane
 	held     *dataplane.Tables // the kernel's
 	oracle   *oracle.Balancer
@@ -32,9 +33,7 @@ type court struct {
 	cramped  int // how little of it can be left
 	metadata []byte
 	received []byte
-	real     uint32 // the second of the machine's clock
-	second   uint32 // the second that packets meet
-	skewed   uint32 // what the program was last told to add
+	second   uint32 // when the last packet came
 
 	brokenOff bool // the last case was not heard to its end
 }
@@ -44,7 +43,7 @@ type court struct {
 const courtSecond, betweenCases = 5000, 30
 
 // errorsPerSecond is few, so that it is reached.
-const errorsPerSecond = 4
+const errorsPerSecond = 2
 
 // newCourt loads the program once for many cases.
 func newCourt(t testing.TB) *court {

@@ -132,13 +132,15 @@ func TestPrivilegedTheProgramDoesWithEveryPacketWhatTheOracleSays(t *testing.T) 
 	t.Logf("repeat with SEED=%d", seed)
 	court, random := newCourt(t), rand.NewChaCha8([32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), seed)))
 	dice, total, begun := make([]byte, 14000), make(census), time.Now()
+	defer func() {
+		t.Logf("%d packets in %s: %v", total.packets(), time.Since(begun).Round(time.Second), total)
+	}()
 	for most, long := patience(t); total.packets() < most && time.Since(begun) < long; {
 		random.Read(dice)
 		for outcome, n := range court.uphold(t, dice) {
 			total[outcome] += n
 		}
 	}
-	t.Logf("%d packets in %s: %v", total.packets(), time.Since(begun).Round(time.Second), total)
 	for _, outcome := range wild.Outcomes {
 		if total[outcome] == 0 && court.canShow(outcome) {
 			t.Errorf("the packets prove little: none was %s", outcome)

@@ -10,7 +10,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/dataplane"
 	"github.com/pointsman/pointsman/dataplane/fake"
@@ -20,6 +19,7 @@ const historySecret = 42
 
 // twins are the program and its model, which go through the same histories.
 type twins struct {
+	clock
 	kernel   *DataPlane
 	held     *dataplane.Tables // the kernel's
 	model    *fake.Balancer
@@ -27,14 +27,8 @@ type twins struct {
 	writer   *fake.Tables
 	frames   map[fake.Packet][]byte
 	received []byte
-	real     uint32 // the second of the machine's clock
-	skewed   uint32 // the second that the program was last told
 	counted  dataplane.FlowCounters
 }
-
-// errClockMoved says that nobody knows which second the program has seen. The
-// history has to begin anew.
-var errClockMoved = errors.New("the clock has moved on under a packet")
 
 // newTwins loads the program once for many histories.
 func newTwins(t testing.TB, dir string, flows uint32) *twins {
@@ -139,32 +133,15 @@ func (w *twins) run(p fake.Packet, second uint32) (verdict uint32, err error) {
 		}
 		w.frames[p] = frame
 	}
-	if second-w.real != w.skewed {
-		if err := w.kernel.objects.ClockSkewSeconds.Set(second - w.real); err != nil {
-			return 0, err
-		}
-		w.skewed = second - w.real
+	if err := w.show(second, w.kernel); err != nil {
+		return 0, err
 	}
 	options := ebpf.RunOptions{Data: frame, DataOut: w.received[:cap(w.received)]}
 	if verdict, err = w.kernel.objects.PointsmanLb.Run(&options); err != nil {
 		return 0, err
 	}
 	w.received = options.DataOut
-	return verdict, w.readClock()
-}
-
-// readClock reads the clock of the program, which moves only forward: if it is
-// where it was last time, it was there in between.
-func (w *twins) readClock() error {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now); err != nil {
-		return err
-	}
-	if uint32(now.Sec) != w.real {
-		w.real = uint32(now.Sec)
-		return errClockMoved
-	}
-	return nil
+	return verdict, w.stood()
 }
 
 func (w *twins) sameMemory() error {

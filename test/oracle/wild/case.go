@@ -11,6 +11,7 @@ type Case struct {
 	Number uint16 // of the world
 	second uint32
 	dice   *Dice
+	past   [][]byte // frames
 }
 
 // Event is a packet, and what changes before it comes.
@@ -52,7 +53,7 @@ func (c *Case) Next() (event Event, more bool) {
 		event.Headroom = 4 * d.Roll(18)
 	}
 	event.WasHeld = d.oneIn(16)
-	event.Frame = d.frame()
+	event.Frame = c.frame(d)
 	return event, true
 }
 

@@ -43,7 +43,7 @@ func (m moment) otherwise(change func(frame []byte)) oracle.Fate {
 // play shows a case to the oracle until somebody has seen enough.
 func play(dice []byte, enough func(moment) bool) bool {
 	c := wild.NewCase(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3}, 5000)
-	b := oracle.New(c.Tables(), dataplane.NewHash(42), oracle.Settings{ErrorsPerSecond: 4, Holds: c.Holds})
+	b := oracle.New(c.Tables(), dataplane.NewHash(42), oracle.Settings{ErrorsPerSecond: 2, Holds: c.Holds})
 	for {
 		event, more := c.Next()
 		if !more {

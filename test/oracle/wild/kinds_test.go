@@ -50,6 +50,7 @@ func kinds() map[string]func(moment) bool {
 		"flow-inserted":                      func(m moment) bool { return m.remembered.Inserted > m.remembered.Evicted },
 		"flow-evicted":                       func(m moment) bool { return m.remembered.Evicted > 0 },
 		"flow-refused":                       func(m moment) bool { return m.remembered.Refused > 0 },
+		"too-many-icmp-errors":               func(m moment) bool { return m.Outcome == oracle.DropTooBig && m.wouldBeAnsweredLater() },
 		"icmp-error-over-ipv4":               func(m moment) bool { return m.forwards() && m.isIPv4() && m.protocol() == packet.ICMP },
 		"icmp-error-over-ipv6":               func(m moment) bool { return m.forwards() && m.isIPv6() && m.to() == packet.ICMPv6 },
 		"in-by-one-interface-out-by-another": func(m moment) bool { return m.forwards() && m.Interface != 1 && m.Verdict == oracle.Redirect },
@@ -191,6 +192,12 @@ func (m moment) goesBy(forward dataplane.Forward, v6 bool, tags int) bool {
 		}
 	}
 	return backend.Forward == forward && backend.OuterFamilyV6() == v6 && has == tags
+}
+
+// wouldBeAnsweredLater tells whether a packet that was too big was only one too
+// many.
+func (m moment) wouldBeAnsweredLater() bool {
+	return strings.HasPrefix(string(m.otherwise(func([]byte) {}).Outcome), "REPLY_TOO_BIG")
 }
 
 // isTooBigWithRoom tells whether a packet that found no room would have been
