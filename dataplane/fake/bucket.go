@@ -24,10 +24,11 @@ func (b *Balancer) bucket(p Packet, second uint32) bucket {
 	}
 }
 
-// own finds the entry of the flow itself.
+// own finds the entry of the flow itself. Where there are two, which takes a race of
+// CPUs or an expired one that nobody swept away in time, it is the last.
 func (b *bucket) own() (place int, found bool) {
-	for place, word := range b.flows {
-		if b.living(word) && dataplane.Flow(word).Digest() == b.digest {
+	for place := len(b.flows) - 1; place >= 0; place-- {
+		if word := b.flows[place]; b.living(word) && dataplane.Flow(word).Digest() == b.digest {
 			return place, true
 		}
 	}

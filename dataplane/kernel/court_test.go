@@ -33,14 +33,9 @@ type court struct {
 	cramped  int // how little of it can be left
 	metadata []byte
 	received []byte
-	second   uint32 // when the last packet came
 
 	brokenOff bool // the last case was not heard to its end
 }
-
-// courtSecond is when the first case begins, and betweenCases how long after
-// another the next does: all that the kernel counts by the second is over by then.
-const courtSecond, betweenCases = 5000, 30
 
 // errorsPerSecond is few, so that it is reached.
 const errorsPerSecond = 2
@@ -70,7 +65,6 @@ func newCourt(t testing.TB) *court {
 		cramped:  headroom - metadata,
 		metadata: bytes.Repeat([]byte{0xff}, 256),
 		received: make([]byte, 4096),
-		second:   courtSecond,
 		ways:     make(map[oracle.FragmentKey]oracle.FragmentWay),
 	}
 	for number, name := range plane.outcomes {
@@ -148,5 +142,9 @@ func (c *court) forget() error {
 	}
 	clear(c.held.Slots)
 	clear(c.held.Conditions)
-	return errors.Join(dataplane.Apply(c.held, steps, c.plane), c.forgetFragments())
+	return errors.Join(
+		dataplane.Apply(c.held, steps, c.plane),
+		c.plane.objects.ErrorBudget.Put(uint32(0), make([]uint64, ebpf.MustPossibleCPU())), // none sent in any second
+		c.forgetFragments(),
+	)
 }

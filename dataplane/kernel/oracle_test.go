@@ -35,8 +35,7 @@ const closely = 8
 // hear is one case.
 func (c *court) hear(dice []byte, say func(string, ...any)) (census, error) {
 	seen := make(census)
-	drawn := wild.NewCase(dice, c.at, c.second+betweenCases)
-	c.second = drawn.Second()
+	drawn := wild.NewCase(dice, c.at)
 	if err := c.enter(drawn.World); err != nil {
 		return seen, err
 	}
@@ -45,7 +44,6 @@ func (c *court) hear(dice []byte, say func(string, ...any)) (census, error) {
 		if !more {
 			return seen, errors.Join(c.sameCounters(), c.noMore())
 		}
-		c.second = event.Second
 		for _, change := range event.Changes {
 			if say != nil {
 				say("%s", change)
@@ -61,8 +59,8 @@ func (c *court) hear(dice []byte, say func(string, ...any)) (census, error) {
 			err = c.sameCounters()
 		}
 		if say != nil {
-			say("%d. at second %d in world %d by interface %d with room for %d: %s\n%x",
-				packets, event.Second, drawn.Number, event.Interface, event.Headroom, fate.Outcome, event.Frame)
+			say("%d. at second %d in world %d by interface %d with room for %d, %d bytes: %s\n%x",
+				packets, event.Second, drawn.Number, event.Interface, event.Headroom, len(event.Frame), fate.Outcome, event.Frame[:min(len(event.Frame), 160)])
 		}
 		if err != nil {
 			return seen, err

@@ -143,6 +143,10 @@ func (s *stage) leadNowhere() {
 	)
 }
 
+// courtSecond is when the oracle sees packets, and betweenCases how much time goes
+// by before the program's next row.
+const courtSecond, betweenCases = 5000, 30
+
 // forget lets a row begin with nothing remembered: so much time goes by.
 func (s *stage) forget() {
 	s.skew += betweenCases

@@ -141,13 +141,11 @@ func TestTsharkObjectsToWhatIsWrong(t *testing.T) {
 // send lets the packets of a case come, and returns what leaves.
 func (c *court) send(t *testing.T, dice []byte) (sent []crossing) {
 	t.Helper()
-	drawn := wild.NewCase(dice, c.at, c.second+betweenCases)
-	c.second = drawn.Second()
+	drawn := wild.NewCase(dice, c.at)
 	if err := c.enter(drawn.World); err != nil {
 		t.Fatal(err)
 	}
 	for event, more := drawn.Next(); more; event, more = drawn.Next() {
-		c.second = event.Second
 		if err := c.apply(event.Changes...); err != nil {
 			t.Fatal(err)
 		}

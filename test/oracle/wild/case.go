@@ -23,10 +23,12 @@ type Event struct {
 // Plenty of room in front of a frame: more than anything needs.
 const Plenty = 128
 
-// NewCase is the case of some dice that begins at a second.
-func NewCase(bytes []byte, at Interfaces, second uint32) *Case {
+// NewCase is the case of some dice, and begins at the same second whenever it is
+// heard.
+func NewCase(bytes []byte, at Interfaces) *Case {
 	dice := NewDice(bytes)
 	number := uint16(dice.wide())
+	second := 5000 + uint32(number)
 	return &Case{World: NewWorld(number, at, second), Number: number, second: second, dice: dice}
 }
 
@@ -56,6 +58,3 @@ func (c *Case) Next() (event Event, more bool) {
 	event.Frame = c.frame(d)
 	return event, true
 }
-
-// Second is that of the last event.
-func (c *Case) Second() uint32 { return c.second }

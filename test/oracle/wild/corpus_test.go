@@ -26,6 +26,7 @@ type moment struct {
 	oracle.Arrival
 	oracle.Fate
 	remembered dataplane.FlowCounters // for this packet
+	before     dataplane.Flows        // that were remembered
 }
 
 // otherwise is the fate of the packet, had it been another one.
@@ -42,7 +43,7 @@ func (m moment) otherwise(change func(frame []byte)) oracle.Fate {
 
 // play shows a case to the oracle until somebody has seen enough.
 func play(dice []byte, enough func(moment) bool) bool {
-	c := wild.NewCase(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3}, 5000)
+	c := wild.NewCase(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3})
 	b := oracle.New(c.Tables(), dataplane.NewHash(42), oracle.Settings{ErrorsPerSecond: 2, Holds: c.Holds})
 	for {
 		event, more := c.Next()
@@ -53,7 +54,7 @@ func play(dice []byte, enough func(moment) bool) bool {
 			b.Change(change)
 		}
 		before := b.Flows.Events
-		m := moment{Balancer: b, Arrival: event.Arrival}
+		m := moment{Balancer: b, Arrival: event.Arrival, before: slices.Clone(b.Tables.Flows)}
 		m.Fate = b.Receive(event.Arrival)
 		m.remembered = dataplane.FlowCounters{
 			Inserted: b.Flows.Events.Inserted - before.Inserted,

@@ -23,6 +23,7 @@ func kinds() map[string]func(moment) bool {
 		"differed-a-length-that-lies-to-a-group":      func(m moment) bool { return m.isEchoToGroup(oracle.DropBadLength) },
 		"differed-a-fragment-of-the-host-lies":        isLyingFragmentOfTheHost,
 		"differed-a-first-fragment-to-a-dead-backend": isFirstFragmentToTheDead,
+		"differed-a-flow-with-two-entries":            hasTwoEntries,
 		"fragment-follows-over-ipv4":                  func(m moment) bool { return m.forwards() && m.isLaterFragment() },
 		"fragment-follows-over-ipv6": func(m moment) bool {
 			return m.forwards() && m.isIPv6() && m.to() == packet.Fragment && m.at(42)&0xfff8 > 0
@@ -118,6 +119,25 @@ func (m moment) isEchoToGroup(alone oracle.Outcome) bool {
 func isLyingFragmentOfTheHost(m moment) bool {
 	way, known := m.way()
 	return m.Outcome == oracle.PassNotVIP && known && way.Backend == dataplane.NoBackend && m.at(2) > len(m.Arrival.Frame)-14
+}
+
+// One of two entries of a flow is renewed. An expired one that nobody swept away
+// looks young again after 2^14 seconds.
+func hasTwoEntries(m moment) bool {
+	for i, word := range m.Tables.Flows {
+		flow := dataplane.Flow(word)
+		bucket := m.Tables.Flows[i&^(dataplane.FlowsPerBucket-1):][:dataplane.FlowsPerBucket]
+		if word == m.before[i] || dataplane.Flow(m.before[i]).Digest() != flow.Digest() {
+			continue
+		}
+		for j, other := range bucket {
+			twin := dataplane.Flow(other)
+			if j != i%dataplane.FlowsPerBucket && other != 0 && twin.Digest() == flow.Digest() && !twin.Expired(m.Second) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func isFragmentToTheDead(m moment) bool {
