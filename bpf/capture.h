@@ -6,8 +6,8 @@
 #pragma once
 
 #include "capture_match.h"
+#include "connections.h"
 #include "copy.h"
-#include "slots.h"
 
 /* What is captured, and until when. Written by a capturing process, again and again while it lives. */
 volatile struct capture_wish capture_wish SEC(".data.capture") = {};
@@ -97,8 +97,19 @@ static __noinline int show_arrival(struct xdp_md *ctx)
 	return 0;
 }
 
+/* The interface that a packet leaves by: to its backend, or to its client. */
+static __always_inline __u32 egress_of(const struct packet *pkt, enum outcome outcome)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, &pkt->connection);
+	struct backend *backend = bpf_map_lookup_elem(&backends, &pkt->backend);
+
+	if (outcome == REPLY_BACKEND)
+		return connection ? connection->back.ifindex : 0;
+	return backend ? backend->ifindex : 0;
+}
+
 /* The bytes of a packet that the program does not send are as they were. */
-static __noinline int show_departure(struct xdp_md *ctx, __u32 index, enum outcome outcome, int verdict)
+static __noinline int show_departure(struct xdp_md *ctx, const struct packet *pkt, enum outcome outcome, int verdict)
 {
 	__u32 only = 0;
 	struct at_work *here = bpf_map_lookup_elem(&at_work, &only);
@@ -109,11 +120,8 @@ static __noinline int show_departure(struct xdp_md *ctx, __u32 index, enum outco
 	here->packet.gone = 1;
 	here->packet.outcome = outcome;
 	here->packet.verdict = verdict;
-	if (verdict == XDP_REDIRECT) {
-		struct backend *backend = bpf_map_lookup_elem(&backends, &index);
-
-		here->packet.ifindex = backend ? backend->ifindex : 0;
-	}
+	if (verdict == XDP_REDIRECT)
+		here->packet.ifindex = egress_of(pkt, outcome);
 	show(ctx, verdict == XDP_TX || verdict == XDP_REDIRECT);
 	return 0;
 }

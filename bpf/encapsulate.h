@@ -12,11 +12,9 @@
 
 #define OUTER_TTL 64	/* RFC 1700's default; in Go it is part of backend.outer_checksum */
 
-/* Both MACs and the type. The MACs lie side by side in the backend as in the frame: twelve bytes in two moves. */
-static __always_inline void write_ethernet(void *frame, const struct backend *backend, __be16 type)
+/* Both MACs and the type. The MACs lie side by side in a backend as in the frame: twelve bytes in two moves. */
+static __always_inline void write_ethernet(void *frame, const void *macs, __be16 type)
 {
-	const void *macs = backend->next_hop_mac;
-
 	*(__u64 *)frame = *(const __u64 *)macs;
 	*(__u32 *)(frame + 8) = *(const __u32 *)(macs + 8);
 	*(__be16 *)(frame + 12) = type;
@@ -29,7 +27,7 @@ static __always_inline enum outcome rewrite_macs(struct xdp_md *ctx, const struc
 
 	if (frame + ETH_HLEN > (void *)(long)ctx->data_end)
 		return DROP_BAD_LENGTH;
-	write_ethernet(frame, backend, bpf_htons(pkt->to.v6 ? ETH_P_IPV6 : ETH_P_IP));
+	write_ethernet(frame, backend->next_hop_mac, bpf_htons(pkt->to.v6 ? ETH_P_IPV6 : ETH_P_IP));
 	return FORWARD;
 }
 
@@ -121,7 +119,7 @@ static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, cons
 
 	if (!frame)
 		return DROP_NO_HEADROOM;
-	write_ethernet(frame, backend, bpf_htons(ETH_P_IP));
+	write_ethernet(frame, backend->next_hop_mac, bpf_htons(ETH_P_IP));
 	write_ipv4(frame + ETH_HLEN, pkt, backend, size + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
 	if (gue)
 		write_gue(frame + ETH_HLEN + sizeof(struct iphdr), pkt);
@@ -136,7 +134,7 @@ static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, cons
 
 	if (!frame)
 		return DROP_NO_HEADROOM;
-	write_ethernet(frame, backend, bpf_htons(ETH_P_IPV6));
+	write_ethernet(frame, backend->next_hop_mac, bpf_htons(ETH_P_IPV6));
 	write_ipv6(frame + ETH_HLEN, pkt, backend, options + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
 	if (gue)
 		write_gue(frame + ETH_HLEN + sizeof(struct ipv6hdr), pkt);
@@ -154,6 +152,7 @@ static __always_inline enum outcome wrap(struct xdp_md *ctx, const struct packet
 					   encapsulate_in_ipv4(ctx, pkt, backend, 1);
 	case FORWARD_L2:
 		return rewrite_macs(ctx, pkt, backend);
+	case FORWARD_NAT:	/* of a VIP that is not: while a service changes */
 	case FORWARD_UNSET:
 		break;
 	}
@@ -180,10 +179,10 @@ static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct
 	if (backend->forward == FORWARD_L2 && came_from(ctx, backend))
 		return DROP_LOOP;
 	if (pkt->length > backend->longest)
-		return too_big(ctx, pkt, backend);
+		return too_big(ctx, pkt, backend->longest);
 	if (pkt->ip_offset != ETH_HLEN && untag(ctx, pkt->ip_offset))
 		return DROP_NO_HEADROOM;
 	if ((result = wrap(ctx, pkt, backend)))
 		return result;
-	return backend->vlan[0] ? tag(ctx, backend) : FORWARD;
+	return backend->vlan[0] ? tag(ctx, backend->vlan) : FORWARD;
 }

@@ -6,6 +6,7 @@
 #include "dissect.h"
 #include "encapsulate.h"
 #include "judge.h"
+#include "nat.h"
 #include "parse.h"
 #include "rejoin.h"
 #include "send.h"
@@ -41,69 +42,109 @@ struct {
 	__uint(max_entries, 1);
 } type_notes SEC(".maps");
 
-/* The way of a packet whose ports are known. */
-static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt)
+/* The way of a packet whose ports are known. If pkt->nat says so, it is only begun. */
+static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt, struct vip **vip)
 {
 	struct backend *backend;
 	enum outcome result;
-	struct vip *vip;
 
-	if ((result = find_vip(pkt, &vip)))
+	if ((result = find_vip(pkt, vip)))
 		return result;
 	if ((result = judge(pkt)))
 		return result;
-	if ((result = pick_backend(ctx, pkt, vip, &backend)))
+	if ((*vip)->flags & VIP_NAT) {
+		pkt->nat = NAT_REQUEST;
+		return FORWARD;
+	}
+	if ((result = pick_backend(ctx, pkt, *vip, &backend)))
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;
-	return send(ctx, pkt, backend);
+	return send(ctx, pkt, backend->ifindex);
 }
 
 /* The way of a packet that has no ports, because it is a later fragment. */
-static __always_inline enum outcome forward_later(struct xdp_md *ctx, struct packet *pkt, const struct headers *ip)
+__noinline enum outcome forward_later(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct backend *backend;
 	enum outcome result;
 
-	if ((result = rejoin(ctx, pkt, ip, &backend)))
+	if (!pkt)
+		return DROP_FRAGMENT;
+	if ((result = rejoin(ctx, pkt, &backend)))
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;
-	return send(ctx, pkt, backend);
+	return send(ctx, pkt, backend->ifindex);
 }
 
 /*
  * What few packets are: tagged, in fragments, behind extension headers, cut
- * short, ICMP. Not inlined, so that plain packets do not pay for it.
+ * short, ICMP. Not inlined, so that plain packets do not pay for it, and looked
+ * at by the verifier once, as what few packets need is. FORWARD if the packet
+ * goes on.
  */
-static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt)
+__noinline enum outcome read_others(struct xdp_md *ctx, struct packet *pkt)
 {
 	struct headers ip = {};
 	enum outcome result;
 
+	if (!pkt)
+		return PASS_UNREADABLE;
 	*pkt = (struct packet){};
 	if ((result = dissect(ctx, pkt, &ip)))
 		return result;
 	if (is_icmp(pkt))
-		result = read_message(ctx, pkt, &ip);
-	else if (ip.fragment == LATER_FRAGMENT)
-		return forward_later(ctx, pkt, &ip);
-	else
-		result = dissect_transport(ctx, pkt, &ip);
-	if (result)
+		return read_message(ctx, pkt, &ip);
+	pkt->fragment = ip.fragment;
+	pkt->fragment_id = ip.fragment_id;
+	if (ip.fragment != LATER_FRAGMENT)
+		return dissect_transport(ctx, pkt, &ip);
+	pkt->least = ip.transport - pkt->ip_offset;
+	pkt->unanswerable = 1;
+	return FORWARD;
+}
+
+/* The way of those, likewise. */
+static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt, struct vip **vip)
+{
+	enum outcome result;
+
+	if ((result = read_others(ctx, pkt)))
 		return result;
-	result = forward(ctx, pkt);
-	if (ip.fragment == FIRST_FRAGMENT && !pkt->looking)
-		remember_first(pkt, &ip, result);
+	if (pkt->fragment == LATER_FRAGMENT)
+		return forward_later(ctx, pkt);
+	result = forward(ctx, pkt, vip);
+	if (pkt->fragment && !pkt->nat)
+		remember_first(pkt, result);
+	return result;
+}
+
+/* The rest of the way of what a nat VIP gets, and of what may be a nat backend's. */
+static __noinline enum outcome go_by_nat(struct xdp_md *ctx, struct packet *pkt, struct vip *vip)
+{
+	enum outcome result;
+
+	if (pkt->nat == NAT_REPLY)
+		result = send_reply(ctx, pkt);
+	else if (!(result = find_or_begin(ctx, pkt, vip)))
+		result = send_request(ctx, pkt);
+	if (pkt->fragment)
+		remember_first(pkt, result);
 	return result;
 }
 
 /* The first step that objects names the packet's outcome. */
 static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *pkt)
 {
-	if (!parse_plain(ctx, pkt))
-		return balance_others(ctx, pkt);
-	return forward(ctx, pkt);
+	struct vip *vip = NULL;
+	enum outcome result;
+
+	if (parse_plain(ctx, pkt))
+		result = forward(ctx, pkt, &vip);
+	else
+		result = balance_others(ctx, pkt, &vip);
+	return pkt->nat ? go_by_nat(ctx, pkt, vip) : result;
 }
 
 /* No default: the compiler asks what a new outcome should do. */
@@ -111,6 +152,7 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 {
 	switch (outcome) {
 	case FORWARD:
+	case REPLY_BACKEND:
 		return pkt->forward_verdict;
 	case PASS_NOT_IP:
 	case PASS_NOT_TCP_UDP:
@@ -130,6 +172,11 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case DROP_FRAGMENT:
 	case DROP_ICMP_QUOTE:
 	case DROP_NO_BACKEND:
+	case DROP_NO_CONNECTION:
+	case DROP_NAT_FULL:
+	case DROP_NAT_PORTS:
+	case DROP_NAT_FAMILY:
+	case DROP_TTL:
 	case DROP_TOO_BIG:
 	case DROP_NO_HEADROOM:
 	case DROP_NO_EGRESS:
@@ -151,7 +198,7 @@ int pointsman_lb(struct xdp_md *ctx)
 	count(ctx, outcome, &pkt);
 	result = verdict(outcome, &pkt);
 	if (capture_wish.until)
-		show_departure(ctx, pkt.backend, outcome, result);
+		show_departure(ctx, &pkt, outcome, result);
 	return result;
 }
 

@@ -35,6 +35,7 @@ static __always_inline void note_tcp(struct packet *pkt, const struct tcphdr *tc
 	pkt->least = tcp->doff < 5 ? LEAST_IMPOSSIBLE : ip_headers + tcp->doff * 4;
 	pkt->tcp_flags = ((const __u8 *)tcp)[TCP_FLAGS_AT];
 	pkt->new_flow = (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	pkt->ip_headers = ip_headers;
 }
 
 /* RFC 768: a datagram may be shorter than its packet. A length of 0 is a jumbogram's (RFC 2675), which no frame holds. */

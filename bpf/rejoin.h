@@ -50,12 +50,12 @@ volatile __u32 hold_until SEC(".data.hold") = 0;
  * What RFC 791, section 3.2, and RFC 8200, section 4.5, say that fragments have in
  * common. IPv6's may name different next headers.
  */
-static __always_inline struct fragment_key fragment_key(const struct packet *pkt, const struct headers *ip)
+static __always_inline struct fragment_key fragment_key(const struct packet *pkt)
 {
 	return (struct fragment_key){
 		.source = pkt->source,
 		.destination = pkt->to.address,
-		.id = ip->fragment_id,
+		.id = pkt->fragment_id,
 		.protocol = pkt->to.v6 ? 0 : pkt->to.protocol,
 		.v6 = pkt->to.v6,
 	};
@@ -65,9 +65,9 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pkt
  * Remembers where a first fragment went. What the host gets of a VIP's address it
  * gets whole; what found no living backend went nowhere.
  */
-static __always_inline void remember_first(const struct packet *pkt, const struct headers *ip, enum outcome outcome)
+static __noinline int remember_first(const struct packet *pkt, enum outcome outcome)
 {
-	struct fragment_key key = fragment_key(pkt, ip);
+	struct fragment_key key = fragment_key(pkt);
 	struct fragment_way way = {
 		.backend = pkt->backend,
 		.second = now_seconds(),
@@ -75,9 +75,10 @@ static __always_inline void remember_first(const struct packet *pkt, const struc
 	};
 
 	if (outcome == DROP_NO_BACKEND)
-		return;
+		return 0;
 	if (way.backend || (outcome == PASS_NOT_VIP && is_vip_address(pkt)))
 		bpf_map_update_elem(&fragments, &key, &way, BPF_ANY);
+	return 0;
 }
 
 /* Whoever held a frame sends it again behind these bytes, so that it is not held once more. */
@@ -122,10 +123,9 @@ static __always_inline struct fragment_way *find_first(const struct fragment_key
 }
 
 /* Finds the backend of a later fragment. Whose it is comes first, as with whole packets: the host gets its own as they are. */
-static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pkt, const struct headers *ip,
-					   struct backend **backend)
+static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pkt, struct backend **backend)
 {
-	struct held_fragment held = { .key = fragment_key(pkt, ip) };
+	struct held_fragment held = { .key = fragment_key(pkt) };
 	struct fragment_way *way;
 
 	if (!is_vip_address(pkt))
@@ -133,8 +133,6 @@ static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pk
 	way = find_first(&held.key);
 	if (way && !way->backend)
 		return PASS_NOT_VIP;
-	pkt->least = ip->transport - pkt->ip_offset;
-	pkt->unanswerable = 1;
 	if (!is_true_length(pkt))
 		return DROP_BAD_LENGTH;
 	if (!way)

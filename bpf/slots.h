@@ -32,6 +32,16 @@ static __always_inline __u32 find_owner(__u32 slot)
 	return line ? READ_ONCE(line->owner[slot % SLOTS_PER_LINE]) : 0;
 }
 
+static __always_inline __u64 hash_of(const struct packet *pkt, const struct vip *vip, __u64 sum)
+{
+	return slot_hash(vip->flags & VIP_AFFINITY_CLIENT ? client_sum(pkt) : sum);
+}
+
+static __always_inline __u32 slot_of(const struct packet *pkt, const struct vip *vip, __u64 sum)
+{
+	return find_slot(vip, hash_of(pkt, vip, sum));
+}
+
 #define VIP_OTHERWISE (VIP_UNSETTLED | VIP_TRACK_ALWAYS | VIP_AFFINITY_QUIC)
 
 /* Whom else than the slot's owner the packet may go to. */
@@ -59,7 +69,7 @@ static __always_inline enum outcome pick_backend(struct xdp_md *ctx, struct pack
 						 struct backend **backend)
 {
 	__u64 sum = flow_sum(pkt);
-	__u64 hash = slot_hash(vip->flags & VIP_AFFINITY_CLIENT ? client_sum(pkt) : sum);
+	__u64 hash = hash_of(pkt, vip, sum);
 	__u32 slot = find_slot(vip, hash);
 
 	pkt->entropy = hash;

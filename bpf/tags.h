@@ -23,9 +23,9 @@ static __always_inline void write_tag(void *at, __u16 tag)
 }
 
 /* The addresses move to the front and the tags come between them and the type, which stays where it is. */
-static __noinline enum outcome tag(struct xdp_md *ctx, const struct backend *backend)
+static __noinline enum outcome tag(struct xdp_md *ctx, const __u16 *vlan)
 {
-	__u32 size = backend->vlan[1] ? 2 * TAG_SIZE : TAG_SIZE;
+	__u32 size = vlan[1] ? 2 * TAG_SIZE : TAG_SIZE;
 	__u8 addresses[2 * ETH_ALEN];
 	void *frame;
 
@@ -36,8 +36,8 @@ static __noinline enum outcome tag(struct xdp_md *ctx, const struct backend *bac
 		return DROP_NO_HEADROOM;
 	__builtin_memcpy(addresses, frame + size, sizeof(addresses));
 	__builtin_memcpy(frame, addresses, sizeof(addresses));
-	write_tag(frame + sizeof(addresses), backend->vlan[0]);
-	if (backend->vlan[1])
-		write_tag(frame + sizeof(addresses) + TAG_SIZE, backend->vlan[1]);
+	write_tag(frame + sizeof(addresses), vlan[0]);
+	if (vlan[1])
+		write_tag(frame + sizeof(addresses) + TAG_SIZE, vlan[1]);
 	return FORWARD;
 }

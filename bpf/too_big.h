@@ -4,6 +4,7 @@
 
 #include "checksum.h"
 #include "flows.h"
+#include "headers.h"
 #include "icmp.h"
 #include "packet.h"
 
@@ -164,14 +165,17 @@ static __always_inline int refuse_ipv6(struct xdp_md *ctx, const struct refused 
  * themselves. Fragments beyond the first have no port to be told of, and an
  * ICMP message must not cause another.
  */
-static __noinline enum outcome refuse(struct xdp_md *ctx, const struct refused *pkt)
+__noinline enum outcome refuse(struct xdp_md *ctx, struct refused *pkt)
 {
 	__u8 *frame = (void *)(long)ctx->data;
-	struct iphdr *ip = (void *)frame + pkt->ip_offset;
+	struct iphdr *ip;
 	void *end = (void *)(long)ctx->data_end;
 	enum outcome outcome = REPLY_TOO_BIG;
 
-	if ((void *)frame + ETH_HLEN > end || (void *)(ip + 1) > end)
+	if (!pkt)
+		return DROP_TOO_BIG;
+	ip = header_at(ctx, pkt->ip_offset, sizeof(*ip));
+	if ((void *)frame + ETH_HLEN > end || !ip)
 		return DROP_TOO_BIG;
 	/* RFC 1122, section 3.2.2: none for what came to many hosts at once. */
 	if (frame[0] & 1 || !is_host(&pkt->source, pkt->v6) || !within_budget())
@@ -183,13 +187,13 @@ static __noinline enum outcome refuse(struct xdp_md *ctx, const struct refused *
 	return refuse_ipv4(ctx, pkt) ? outcome : DROP_NO_HEADROOM;
 }
 
-static __always_inline enum outcome too_big(struct xdp_md *ctx, const struct packet *pkt, const struct backend *backend)
+static __always_inline enum outcome too_big(struct xdp_md *ctx, const struct packet *pkt, __u16 longest)
 {
 	struct refused refused = {
 		.source = pkt->source,
 		.vip = pkt->to.address,
 		.length = pkt->length,
-		.longest = backend->longest,
+		.longest = longest,
 		.ip_offset = pkt->ip_offset,
 		.v6 = pkt->to.v6,
 	};

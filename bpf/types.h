@@ -23,6 +23,7 @@ enum outcome {
 	REPLY_ECHO,		/* to a VIP's address: an echo request */
 	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
 	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
+	REPLY_BACKEND,		/* from a nat backend, sent on to the client in the VIP's name */
 
 	HOLD_FRAGMENT,		/* to a VIP's address, before the first of its packet: the daemon sends it again once that is there */
 
@@ -33,6 +34,11 @@ enum outcome {
 	DROP_FRAGMENT,		/* to a VIP's address, and nobody knows where the first of its packet went */
 	DROP_ICMP_QUOTE,	/* an ICMP error to a VIP's address that does not say which flow it is about */
 	DROP_NO_BACKEND,	/* to a VIP whose slot has no backend: all are down */
+	DROP_NO_CONNECTION,	/* to a nat VIP, of a connection that is over or was never begun here, or whose backend is gone */
+	DROP_NAT_FULL,		/* to a nat VIP, the first of a connection for which the table has no room */
+	DROP_NAT_PORTS,		/* likewise, and no source port towards its backend is free */
+	DROP_NAT_FAMILY,	/* to or from a nat backend of the other family, which has no such packet */
+	DROP_TTL,		/* to or from a nat backend, and it may not be sent any further */
 	DROP_TOO_BIG,		/* too long likewise, and nobody to tell, or more than may be told in a second */
 	DROP_NO_HEADROOM,	/* the driver left no room for the outer header */
 	DROP_NO_EGRESS,		/* the backend's interface is not in the egress map */
@@ -44,6 +50,7 @@ enum forward {
 	FORWARD_IPIP,		/* RFC 2003, RFC 4213, RFC 2473: IP in IP, any mix of families */
 	FORWARD_L2,		/* a new destination MAC and nothing else */
 	FORWARD_GUE,		/* draft-ietf-intarea-gue-09: in UDP, whose source port tells flows apart */
+	FORWARD_NAT,		/* as a connection of the balancer's own, whose answers come back to it */
 } __attribute__((packed));
 
 /* An address of either family in 16 bytes; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
@@ -68,6 +75,7 @@ enum vip_flag {
 	VIP_TRACK_ALWAYS = 2,	/* every flow is remembered */
 	VIP_AFFINITY_CLIENT = 4, /* the slot follows from the client's address alone */
 	VIP_AFFINITY_QUIC = 8,	/* a QUIC connection goes to the backend that its connection ID names */
+	VIP_NAT = 16,		/* all backends are FORWARD_NAT */
 };
 
 /* Where a VIP's slots are: the service's consecutive part of the slots map. */
@@ -203,15 +211,115 @@ struct backend {
 	__u8 next_hop_mac[6];
 	__u8 egress_mac[6];
 	__u32 ifindex;
-	struct address source;		/* of the outer header */
+	struct address source;		/* of the outer header; under nat of the packet, where there are no nat sources of its family */
 	struct address destination;	/* the backend */
 	__u16 longest;			/* packet that fits, bytes of IP: the path's MTU less the outer headers */
 	__u16 outer_checksum;		/* one's complement sum of the outer IPv4 header without TOS, length and protocol */
 	__u16 vlan[2];			/* the outer or only tag of the frame, and the inner one: TCI, DEI for the type; 0 is none */
 	enum forward forward;
 	__u8 outer_v6;			/* 1 where destination is an IPv6 address */
-	__be16 port;			/* the control plane's: what this entry is */
+	__be16 port;			/* under nat the one that packets are sent to; else the control plane's: what this entry is */
 	__u32 service;			/* the control plane's: whose this entry is */
+};
+
+/*
+ * What a nat connection is going through. The order is that of its life, not of
+ * its weight: only those up to HALF_OPEN_LAST give way to newer ones.
+ */
+enum connection_state {
+	CONNECTION_FREE,
+	CONNECTION_SYN,		/* half open: nothing but SYNs from the client */
+	CONNECTION_SYN_ACK,	/* half open: the backend has answered, the client not yet proved that it heard */
+	CONNECTION_ONE_WAY,	/* half open: UDP from the client alone */
+	CONNECTION_ANSWERED,	/* half open: UDP, and the backend has answered; whoever forges a source does not go on */
+	CONNECTION_CLAIMED,	/* being written */
+	CONNECTION_ESTABLISHED,
+	CONNECTION_STREAM,	/* UDP that has gone on after an answer */
+	CONNECTION_FIN_CLIENT,	/* the client has closed its half */
+	CONNECTION_FIN_BACKEND,
+	CONNECTION_LAST_ACK,	/* both, the client first: TIME-WAIT is the client's */
+	CONNECTION_TIME_WAIT,	/* both, the backend first, which remembers the port */
+	CONNECTION_RESET_CLIENT, /* the client has sent RST */
+	CONNECTION_RESET_BACKEND,
+	CONNECTION_RETIRED,	/* its client has begun another one under the same ports; keeps its port */
+	CONNECTION_STATES,
+};
+
+#define HALF_OPEN_LAST CONNECTION_ANSWERED
+
+#define TAGS_PER_LINE 8
+
+/*
+ * The life of each connection, a word each, from the top: a digest of the
+ * client's tuple, a generation that tells an entry's successive connections
+ * apart, the state, and the second of the monotonic clock when it expires. The
+ * word is what is changed by compare-and-swap; who has won that owns the entry.
+ */
+struct tag_line {
+	__u64 tag[TAGS_PER_LINE];
+};
+
+#define TAG_DIGEST_BITS 20
+#define TAG_GENERATION_BITS 8
+#define TAG_STATE_BITS 4
+#define TAG_EXPIRY_BITS 32
+
+/*
+ * The source ports in use, a word each: eight neighbouring ports of one nat
+ * source towards one backend are a line. From the top: a digest of what the
+ * line is for, the connection's generation, its index. Zero is free.
+ */
+struct reply_line {
+	__u64 reply[TAGS_PER_LINE];
+};
+
+#define REPLY_DIGEST_BITS 24
+#define REPLY_INDEX_BITS 32
+
+/* Where packets to a client go: as its latest one came. */
+struct way_back {
+	__u8 macs[12];		/* the client's side and ours, as a frame to it begins */
+	__u32 ifindex;
+	__u16 vlan[2];		/* as in struct backend */
+	__u16 longest;		/* packet that the interface takes */
+	__u16 zero;
+};
+
+/* A connection, for packets of both directions. Written before its tag is, and then left alone, but for the way back. */
+struct connection {
+	struct address client;
+	struct address vip;
+	struct address source;		/* the nat source: the client as the backend sees it */
+	struct address backend_address;
+	__be16 client_port;
+	__be16 vip_port;
+	__be16 source_port;
+	__be16 backend_port;
+	__u32 backend;			/* its index */
+	__u32 reply;			/* where in the replies its port is */
+	struct way_back back;
+	__u32 begun;			/* second of the monotonic clock */
+	__be32 backend_isn;		/* of the SYN-ACK: a client that acknowledges it has heard it */
+	__u16 delta;			/* one's complement sum, of what a packet to the backend has other ends by */
+	__u16 request_pseudo;		/* that of addresses and protocol as the client sends them, */
+	__u16 reply_pseudo;		/* and as the backend does */
+	__u8 protocol;
+	__u8 client_v6;
+	__u8 backend_v6;
+	__u8 reserved[7];
+};
+
+#define NAT_SOURCES_MAX 8
+
+/* How connections are made, and how long they last. Written by the control plane, whole. */
+struct nat_settings {
+	struct address sources_v4[NAT_SOURCES_MAX];
+	struct address sources_v6[NAT_SOURCES_MAX];
+	__u32 sources_v4_count;	/* 0: the source of the backend's entry */
+	__u32 sources_v6_count;
+	__u32 first_port;	/* a multiple of TAGS_PER_LINE, as the next */
+	__u32 port_count;
+	__u32 seconds[16];	/* of silence, by enum connection_state */
 };
 
 struct backend_count {
@@ -266,6 +374,7 @@ struct held_fragment {
  */
 struct switch_words {
 	__u32 wide;		/* there are VIPs beside those with one address and one port */
+	__u32 nat;		/* there are connections of nat, or may be */
 	__u32 watch_drops;	/* until which second of the monotonic clock somebody wants to know of packets that are dropped */
 };
 
@@ -334,6 +443,8 @@ struct settings {
 	__u64 hash_seed;	/* of the slot and the entropy */
 	__u64 flow_seed;	/* of the bucket and the digest */
 	__u32 bucket_mask;	/* the number of buckets, a power of two, less one */
+	__u32 connection_mask;	/* of lines of connection tags, likewise */
+	__u32 reply_mask;	/* of lines of replies, likewise */
 	__u64 held_mark;	/* in the metadata of a frame that was held: of this program alone, drawn at random */
 	__u32 errors_per_second;	/* ICMP errors that each CPU may send */
 };
@@ -349,9 +460,9 @@ enum layout_version {
 
 struct layout {
 	enum layout_version version;
-	enum outcome outcomes;	/* these two are never read: their types keep the names of what was counted, */
-	enum flow_event events;	/* which the kernel does not keep with maps whose keys they are */
-	__u32 unused;
+	enum outcome outcomes;	/* these three are never read: their types keep the names of what was counted, */
+	enum flow_event events;	/* which the kernel does not keep with maps whose keys they are, */
+	enum connection_state states; /* and of what connections go through */
 	__u64 secret;		/* tells whether flows were hashed with the same one; not the secret itself */
 };
 

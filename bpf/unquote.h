@@ -39,12 +39,6 @@ static __always_inline int is_error(const struct packet *pkt, const struct icmp 
 	}
 }
 
-static __always_inline int same_address(const struct address *a, const struct address *b)
-{
-	return !((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) |
-		 (a->word[3] ^ b->word[3]));
-}
-
 /* Makes the packet one of the flow that it is about. What is read of the quote takes the place of what was read of the packet. */
 static __always_inline enum outcome unquote(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
 {

@@ -27,12 +27,25 @@ struct {
 	__uint(max_entries, 1);
 } vip_addresses SEC(".maps");
 
+/* PASS_NOT_VIP too where the packet may be a nat backend's, which it notes. */
 static __always_inline enum outcome find_vip(struct packet *pkt, struct vip **vip)
 {
+	struct switch_words *on;
+	__u32 first = 0;
+
 	*vip = bpf_map_lookup_elem(&vips, &pkt->to);
-	if (!*vip && wide_vips_exist())
+	if (*vip)
+		return FORWARD;
+	on = bpf_map_lookup_elem(&switches, &first);
+	if (!on)
+		return PASS_NOT_VIP;
+	if (READ_ONCE(on->wide))
 		*vip = find_wide_vip(&pkt->to);
-	return *vip ? FORWARD : PASS_NOT_VIP;
+	if (*vip)
+		return FORWARD;
+	if (READ_ONCE(on->nat))
+		pkt->nat = NAT_REPLY;
+	return PASS_NOT_VIP;
 }
 
 static __noinline int is_vip_address(const struct packet *pkt)

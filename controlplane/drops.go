@@ -50,6 +50,9 @@ func (d *daemon) sample() {
 var dropAdvice = map[string]string{
 	"DROP_LOOP":        "an l2 backend sends packets back, so it lacks the VIP",
 	"DROP_NO_BACKEND":  "'pointsman backends' says why none is up",
+	"DROP_NAT_FAMILY":  "the other family has no such packet, so give the service backends of its VIP's",
+	"DROP_NAT_FULL":    "the table of nat's connections is full, so enlarge it",
+	"DROP_NAT_PORTS":   "all source ports towards a nat backend are in use, so give more addresses to connect from, or more backends",
 	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
 	"DROP_NO_HEADROOM": "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
 	"DROP_NO_EGRESS":   "the daemon mends that by itself, and if it stays, its log says why",
@@ -63,6 +66,9 @@ var strangersDrops = map[string]bool{
 	"DROP_BAD_FLAGS":  true,
 	"DROP_FRAGMENT":   true,
 	"DROP_ICMP_QUOTE": true,
+	"DROP_TTL":        true,
+
+	"DROP_NO_CONNECTION": true,
 }
 
 // drops are warnings of packets that were for a VIP and went nowhere.

@@ -34,15 +34,20 @@ type Forward uint8
 
 // IPIP is RFC 2003, 2473 and 4213 encapsulation in any mix of families; L2
 // rewrites the destination MAC only; GUE is encapsulation in UDP, likewise in any
-// mix (draft-ietf-intarea-gue-09, variant 0).
+// mix (draft-ietf-intarea-gue-09, variant 0); NAT makes a connection of the
+// balancer's own, whose answers come back to it, in any mix.
 const (
 	IPIP Forward = 1
 	L2   Forward = 2
 	GUE  Forward = 3
+	NAT  Forward = 4
 )
 
 // Tunnels tells whether packets get an outer header, and so need a source for it.
 func (f Forward) Tunnels() bool { return f == IPIP || f == GUE }
+
+// NeedsSource tells whether packets travel under an address of the balancer's.
+func (f Forward) NeedsSource() bool { return f.Tunnels() || f == NAT }
 
 func (f Forward) String() string {
 	switch f {
@@ -52,6 +57,8 @@ func (f Forward) String() string {
 		return "l2"
 	case GUE:
 		return "gue"
+	case NAT:
+		return "nat"
 	}
 	return fmt.Sprintf("forward-%d", uint8(f))
 }

@@ -21,6 +21,10 @@ type Tables struct {
 	// for any.
 	Prefixes map[Prefix]bool
 	SeesWide bool
+	// NAT says how connections of nat are made, and SeesNAT that the program looks
+	// for answers to them.
+	NAT      NATSettings
+	SeesNAT  bool
 	QUICIDs  map[QUICKey]uint32      // indexes of backends
 	Backends map[uint32]BackendEntry // by index, never NoBackend
 	Egress   map[uint32]bool         // by ifindex
@@ -58,6 +62,8 @@ func (t *Tables) Clone() *Tables {
 		Addresses:  maps.Clone(t.Addresses),
 		Prefixes:   maps.Clone(t.Prefixes),
 		SeesWide:   t.SeesWide,
+		NAT:        t.NAT,
+		SeesNAT:    t.SeesNAT,
 		QUICIDs:    maps.Clone(t.QUICIDs),
 		Backends:   maps.Clone(t.Backends),
 		Egress:     maps.Clone(t.Egress),
@@ -99,6 +105,7 @@ type VIPEntry struct {
 	Unsettled      bool
 	TrackAlways    bool
 	AffinityClient bool
+	NAT            bool // all backends are NAT
 	QUIC           QUIC // zero but for UDP
 }
 

@@ -74,7 +74,7 @@ func (b *Backend) invalid() string {
 		return "has no plain address"
 	case b.Weight > MaxWeight:
 		return fmt.Sprintf("has weight %d, and may have %d", b.Weight, MaxWeight)
-	case b.Forward != L2 && !b.Forward.Tunnels():
+	case b.Forward != L2 && !b.Forward.NeedsSource():
 		return fmt.Sprintf("cannot be forwarded to by %s", b.Forward)
 	case b.Hop.Interface == 0:
 		return "has no egress interface"
@@ -82,8 +82,10 @@ func (b *Backend) invalid() string {
 		return "has an inner VLAN tag and no outer one"
 	case b.Hop.Source.IsValid() && !plain(b.Hop.Source):
 		return "has an outer source that is not a plain address"
-	case b.Forward.Tunnels() && (!b.Hop.Source.IsValid() || b.Hop.Source.Is4() != b.Addr.Is4()):
+	case b.Forward.NeedsSource() && (!b.Hop.Source.IsValid() || b.Hop.Source.Is4() != b.Addr.Is4()):
 		return "has no outer source of its own family"
+	case b.Forward == NAT && b.Port == 0:
+		return "has no port, which nat needs to know"
 	case b.Hop.MTU < b.overhead()+leastMTU:
 		return fmt.Sprintf("has an MTU of %d, of which outer headers leave less than the %d that IPv4 needs", b.Hop.MTU, leastMTU)
 	}

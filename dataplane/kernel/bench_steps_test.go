@@ -48,7 +48,7 @@ func (w *benchWorld) cutShort(tb testing.TB, step string) *ebpf.Program {
 		tb.Fatal(err)
 	}
 	size(spec, w.options)
-	if err := spec.Variables[lbVarConfig].Set(settings(w.options, spec.Maps[lbMapFlows].MaxEntries, 0)); err != nil {
+	if err := spec.Variables[lbVarConfig].Set(settings(w.options, spec, 0)); err != nil {
 		tb.Fatal(err)
 	}
 	if err := endAt(spec.Programs[lbProgPointsmanLb].Instructions, steps[i].file, steps[i].next); err != nil {

@@ -86,6 +86,7 @@ func encodeVIPEntry(entry dataplane.VIPEntry) lbVip {
 		lbVipFlagVIP_TRACK_ALWAYS:    entry.TrackAlways,
 		lbVipFlagVIP_AFFINITY_CLIENT: entry.AffinityClient,
 		lbVipFlagVIP_AFFINITY_QUIC:   entry.QUIC.Length > 0,
+		lbVipFlagVIP_NAT:             entry.NAT,
 	} {
 		if set {
 			encoded.Flags |= flag
@@ -103,6 +104,7 @@ func decodeVIPEntry(encoded lbVip) dataplane.VIPEntry {
 		Unsettled:      encoded.Flags&lbVipFlagVIP_UNSETTLED != 0,
 		TrackAlways:    encoded.Flags&lbVipFlagVIP_TRACK_ALWAYS != 0,
 		AffinityClient: encoded.Flags&lbVipFlagVIP_AFFINITY_CLIENT != 0,
+		NAT:            encoded.Flags&lbVipFlagVIP_NAT != 0,
 		QUIC:           dataplane.QUIC{Offset: encoded.QuicOffset, Length: encoded.QuicLength},
 	}
 }
@@ -140,13 +142,16 @@ func encodeBackend(entry dataplane.BackendEntry) (lbBackend, error) {
 	if hop.Source.IsValid() {
 		encoded.Source = encodeAddress(hop.Source)
 	}
-	if !entry.Forward.Tunnels() {
+	if !entry.Forward.NeedsSource() {
 		return encoded, nil
 	}
 	if !hop.Source.IsValid() || hop.Source.Is4() != entry.Addr.Is4() {
-		return lbBackend{}, fmt.Errorf("backend %s has no source address of its family for the tunnel", entry.ID)
+		return lbBackend{}, fmt.Errorf("backend %s has no source address of its family for %s", entry.ID, entry.Forward)
 	}
-	if entry.Addr.Is4() {
+	if entry.Forward == dataplane.NAT && entry.Port == 0 {
+		return lbBackend{}, fmt.Errorf("backend %s has no port for nat", entry.ID)
+	}
+	if entry.Forward.Tunnels() && entry.Addr.Is4() {
 		encoded.OuterChecksum = outerChecksum(hop.Source, entry.Addr)
 	}
 	return encoded, nil

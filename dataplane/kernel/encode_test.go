@@ -9,6 +9,7 @@ import (
 func TestForwardingModesHaveTheNumbersOfC(t *testing.T) {
 	for in, c := range map[dataplane.Forward]lbForward{
 		dataplane.IPIP: lbForwardFORWARD_IPIP, dataplane.L2: lbForwardFORWARD_L2, dataplane.GUE: lbForwardFORWARD_GUE,
+		dataplane.NAT: lbForwardFORWARD_NAT,
 	} {
 		if lbForward(in) != c {
 			t.Errorf("%s is %d in Go and %d in C", in, in, c)

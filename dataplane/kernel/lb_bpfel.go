@@ -110,6 +110,58 @@ type lbConditionLine struct {
 	}
 }
 
+type lbConnection struct {
+	_              structs.HostLayout
+	Client         lbAddress
+	Vip            lbAddress
+	Source         lbAddress
+	BackendAddress lbAddress
+	ClientPort     uint16
+	VipPort        uint16
+	SourcePort     uint16
+	BackendPort    uint16
+	Backend        uint32
+	Reply          uint32
+	Back           struct {
+		_       structs.HostLayout
+		Macs    [12]uint8
+		Ifindex uint32
+		Vlan    [2]uint16
+		Longest uint16
+		Zero    uint16
+	}
+	Begun         uint32
+	BackendIsn    uint32
+	Delta         uint16
+	RequestPseudo uint16
+	ReplyPseudo   uint16
+	Protocol      uint8
+	ClientV6      uint8
+	BackendV6     uint8
+	Reserved      [7]uint8
+}
+
+type lbConnectionState uint32
+
+const (
+	lbConnectionStateCONNECTION_FREE          lbConnectionState = 0
+	lbConnectionStateCONNECTION_SYN           lbConnectionState = 1
+	lbConnectionStateCONNECTION_SYN_ACK       lbConnectionState = 2
+	lbConnectionStateCONNECTION_ONE_WAY       lbConnectionState = 3
+	lbConnectionStateCONNECTION_ANSWERED      lbConnectionState = 4
+	lbConnectionStateCONNECTION_CLAIMED       lbConnectionState = 5
+	lbConnectionStateCONNECTION_ESTABLISHED   lbConnectionState = 6
+	lbConnectionStateCONNECTION_STREAM        lbConnectionState = 7
+	lbConnectionStateCONNECTION_FIN_CLIENT    lbConnectionState = 8
+	lbConnectionStateCONNECTION_FIN_BACKEND   lbConnectionState = 9
+	lbConnectionStateCONNECTION_LAST_ACK      lbConnectionState = 10
+	lbConnectionStateCONNECTION_TIME_WAIT     lbConnectionState = 11
+	lbConnectionStateCONNECTION_RESET_CLIENT  lbConnectionState = 12
+	lbConnectionStateCONNECTION_RESET_BACKEND lbConnectionState = 13
+	lbConnectionStateCONNECTION_RETIRED       lbConnectionState = 14
+	lbConnectionStateCONNECTION_STATES        lbConnectionState = 15
+)
+
 type lbDrop struct {
 	_               structs.HostLayout
 	Ns              uint64
@@ -158,6 +210,7 @@ const (
 	lbForwardFORWARD_IPIP  lbForward = 1
 	lbForwardFORWARD_L2    lbForward = 2
 	lbForwardFORWARD_GUE   lbForward = 3
+	lbForwardFORWARD_NAT   lbForward = 4
 )
 
 type lbFragmentKey struct {
@@ -189,7 +242,7 @@ type lbLayout struct {
 	Version  lbLayoutVersion
 	Outcomes lbOutcome
 	Events   lbFlowEvent
-	Unused   uint32
+	States   lbConnectionState
 	Secret   uint64
 }
 
@@ -205,6 +258,17 @@ type lbMapTypes struct {
 	Btf  [16380]uint8
 }
 
+type lbNatSettings struct {
+	_              structs.HostLayout
+	SourcesV4      [8]lbAddress
+	SourcesV6      [8]lbAddress
+	SourcesV4Count uint32
+	SourcesV6Count uint32
+	FirstPort      uint32
+	PortCount      uint32
+	Seconds        [16]uint32
+}
+
 type lbOutcome uint32
 
 const (
@@ -217,17 +281,23 @@ const (
 	lbOutcomeREPLY_ECHO          lbOutcome = 6
 	lbOutcomeREPLY_TOO_BIG       lbOutcome = 7
 	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 8
-	lbOutcomeHOLD_FRAGMENT       lbOutcome = 9
-	lbOutcomeDROP_UNREADABLE     lbOutcome = 10
-	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 11
-	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 12
-	lbOutcomeDROP_LOOP           lbOutcome = 13
-	lbOutcomeDROP_FRAGMENT       lbOutcome = 14
-	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 15
-	lbOutcomeDROP_NO_BACKEND     lbOutcome = 16
-	lbOutcomeDROP_TOO_BIG        lbOutcome = 17
-	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 18
-	lbOutcomeDROP_NO_EGRESS      lbOutcome = 19
+	lbOutcomeREPLY_BACKEND       lbOutcome = 9
+	lbOutcomeHOLD_FRAGMENT       lbOutcome = 10
+	lbOutcomeDROP_UNREADABLE     lbOutcome = 11
+	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 12
+	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 13
+	lbOutcomeDROP_LOOP           lbOutcome = 14
+	lbOutcomeDROP_FRAGMENT       lbOutcome = 15
+	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 16
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 17
+	lbOutcomeDROP_NO_CONNECTION  lbOutcome = 18
+	lbOutcomeDROP_NAT_FULL       lbOutcome = 19
+	lbOutcomeDROP_NAT_PORTS      lbOutcome = 20
+	lbOutcomeDROP_NAT_FAMILY     lbOutcome = 21
+	lbOutcomeDROP_TTL            lbOutcome = 22
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 23
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 24
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 25
 )
 
 type lbPhase uint32
@@ -247,6 +317,11 @@ type lbQuicKey struct {
 	Id      [8]uint8
 }
 
+type lbReplyLine struct {
+	_     structs.HostLayout
+	Reply [8]uint64
+}
+
 type lbService struct {
 	_           structs.HostLayout
 	Name        [64]int8
@@ -261,6 +336,8 @@ type lbSettings struct {
 	HashSeed        uint64
 	FlowSeed        uint64
 	BucketMask      uint32
+	ConnectionMask  uint32
+	ReplyMask       uint32
 	_               [4]byte
 	HeldMark        uint64
 	ErrorsPerSecond uint32
@@ -275,7 +352,13 @@ type lbSlotLine struct {
 type lbSwitchWords struct {
 	_          structs.HostLayout
 	Wide       uint32
+	Nat        uint32
 	WatchDrops uint32
+}
+
+type lbTagLine struct {
+	_   structs.HostLayout
+	Tag [8]uint64
 }
 
 type lbVip struct {
@@ -303,6 +386,7 @@ const (
 	lbVipFlagVIP_TRACK_ALWAYS    lbVipFlag = 2
 	lbVipFlagVIP_AFFINITY_CLIENT lbVipFlag = 4
 	lbVipFlagVIP_AFFINITY_QUIC   lbVipFlag = 8
+	lbVipFlagVIP_NAT             lbVipFlag = 16
 )
 
 type lbVipKey struct {
@@ -344,35 +428,39 @@ type lbWideVipKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	lbMapAtWork           = "at_work"
-	lbMapBackendCounters  = "backend_counters"
-	lbMapBackends         = "backends"
-	lbMapConditions       = "conditions"
-	lbMapDropBudget       = "drop_budget"
-	lbMapDrops            = "drops"
-	lbMapEgress           = "egress"
-	lbMapErrorBudget      = "error_budget"
-	lbMapFlowEvents       = "flow_events"
-	lbMapFlows            = "flows"
-	lbMapFragments        = "fragments"
-	lbMapFrames           = "frames"
-	lbMapHeldFragments    = "held_fragments"
-	lbMapLayouts          = "layouts"
-	lbMapOutcomes         = "outcomes"
-	lbMapQuicIds          = "quic_ids"
-	lbMapServices         = "services"
-	lbMapSlots            = "slots"
-	lbMapSwitches         = "switches"
-	lbMapTypeNotes        = "type_notes"
-	lbMapVipAddresses     = "vip_addresses"
-	lbMapVips             = "vips"
-	lbMapWidePrefixes     = "wide_prefixes"
-	lbMapWideVips         = "wide_vips"
-	lbProgPointsmanLb     = "pointsman_lb"
-	lbVarCaptureWish      = "capture_wish"
-	lbVarClockSkewSeconds = "clock_skew_seconds"
-	lbVarConfig           = "config"
-	lbVarHoldUntil        = "hold_until"
+	lbMapAtWork            = "at_work"
+	lbMapBackendCounters   = "backend_counters"
+	lbMapBackends          = "backends"
+	lbMapConditions        = "conditions"
+	lbMapConnectionReplies = "connection_replies"
+	lbMapConnectionTags    = "connection_tags"
+	lbMapConnections       = "connections"
+	lbMapDropBudget        = "drop_budget"
+	lbMapDrops             = "drops"
+	lbMapEgress            = "egress"
+	lbMapErrorBudget       = "error_budget"
+	lbMapFlowEvents        = "flow_events"
+	lbMapFlows             = "flows"
+	lbMapFragments         = "fragments"
+	lbMapFrames            = "frames"
+	lbMapHeldFragments     = "held_fragments"
+	lbMapLayouts           = "layouts"
+	lbMapNat               = "nat"
+	lbMapOutcomes          = "outcomes"
+	lbMapQuicIds           = "quic_ids"
+	lbMapServices          = "services"
+	lbMapSlots             = "slots"
+	lbMapSwitches          = "switches"
+	lbMapTypeNotes         = "type_notes"
+	lbMapVipAddresses      = "vip_addresses"
+	lbMapVips              = "vips"
+	lbMapWidePrefixes      = "wide_prefixes"
+	lbMapWideVips          = "wide_vips"
+	lbProgPointsmanLb      = "pointsman_lb"
+	lbVarCaptureWish       = "capture_wish"
+	lbVarClockSkewSeconds  = "clock_skew_seconds"
+	lbVarConfig            = "config"
+	lbVarHoldUntil         = "hold_until"
 )
 
 // loadLb returns the embedded CollectionSpec for lb.
@@ -424,30 +512,34 @@ type lbProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbMapSpecs struct {
-	AtWork          *ebpf.MapSpec `ebpf:"at_work"`
-	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
-	Backends        *ebpf.MapSpec `ebpf:"backends"`
-	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
-	DropBudget      *ebpf.MapSpec `ebpf:"drop_budget"`
-	Drops           *ebpf.MapSpec `ebpf:"drops"`
-	Egress          *ebpf.MapSpec `ebpf:"egress"`
-	ErrorBudget     *ebpf.MapSpec `ebpf:"error_budget"`
-	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
-	Flows           *ebpf.MapSpec `ebpf:"flows"`
-	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
-	Frames          *ebpf.MapSpec `ebpf:"frames"`
-	HeldFragments   *ebpf.MapSpec `ebpf:"held_fragments"`
-	Layouts         *ebpf.MapSpec `ebpf:"layouts"`
-	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
-	QuicIds         *ebpf.MapSpec `ebpf:"quic_ids"`
-	Services        *ebpf.MapSpec `ebpf:"services"`
-	Slots           *ebpf.MapSpec `ebpf:"slots"`
-	Switches        *ebpf.MapSpec `ebpf:"switches"`
-	TypeNotes       *ebpf.MapSpec `ebpf:"type_notes"`
-	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
-	Vips            *ebpf.MapSpec `ebpf:"vips"`
-	WidePrefixes    *ebpf.MapSpec `ebpf:"wide_prefixes"`
-	WideVips        *ebpf.MapSpec `ebpf:"wide_vips"`
+	AtWork            *ebpf.MapSpec `ebpf:"at_work"`
+	BackendCounters   *ebpf.MapSpec `ebpf:"backend_counters"`
+	Backends          *ebpf.MapSpec `ebpf:"backends"`
+	Conditions        *ebpf.MapSpec `ebpf:"conditions"`
+	ConnectionReplies *ebpf.MapSpec `ebpf:"connection_replies"`
+	ConnectionTags    *ebpf.MapSpec `ebpf:"connection_tags"`
+	Connections       *ebpf.MapSpec `ebpf:"connections"`
+	DropBudget        *ebpf.MapSpec `ebpf:"drop_budget"`
+	Drops             *ebpf.MapSpec `ebpf:"drops"`
+	Egress            *ebpf.MapSpec `ebpf:"egress"`
+	ErrorBudget       *ebpf.MapSpec `ebpf:"error_budget"`
+	FlowEvents        *ebpf.MapSpec `ebpf:"flow_events"`
+	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	Fragments         *ebpf.MapSpec `ebpf:"fragments"`
+	Frames            *ebpf.MapSpec `ebpf:"frames"`
+	HeldFragments     *ebpf.MapSpec `ebpf:"held_fragments"`
+	Layouts           *ebpf.MapSpec `ebpf:"layouts"`
+	Nat               *ebpf.MapSpec `ebpf:"nat"`
+	Outcomes          *ebpf.MapSpec `ebpf:"outcomes"`
+	QuicIds           *ebpf.MapSpec `ebpf:"quic_ids"`
+	Services          *ebpf.MapSpec `ebpf:"services"`
+	Slots             *ebpf.MapSpec `ebpf:"slots"`
+	Switches          *ebpf.MapSpec `ebpf:"switches"`
+	TypeNotes         *ebpf.MapSpec `ebpf:"type_notes"`
+	VipAddresses      *ebpf.MapSpec `ebpf:"vip_addresses"`
+	Vips              *ebpf.MapSpec `ebpf:"vips"`
+	WidePrefixes      *ebpf.MapSpec `ebpf:"wide_prefixes"`
+	WideVips          *ebpf.MapSpec `ebpf:"wide_vips"`
 }
 
 // lbVariableSpecs contains global variables before they are loaded into the kernel.
@@ -480,30 +572,34 @@ func (o *lbObjects) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbMaps struct {
-	AtWork          *ebpf.Map `ebpf:"at_work"`
-	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
-	Backends        *ebpf.Map `ebpf:"backends"`
-	Conditions      *ebpf.Map `ebpf:"conditions"`
-	DropBudget      *ebpf.Map `ebpf:"drop_budget"`
-	Drops           *ebpf.Map `ebpf:"drops"`
-	Egress          *ebpf.Map `ebpf:"egress"`
-	ErrorBudget     *ebpf.Map `ebpf:"error_budget"`
-	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
-	Flows           *ebpf.Map `ebpf:"flows"`
-	Fragments       *ebpf.Map `ebpf:"fragments"`
-	Frames          *ebpf.Map `ebpf:"frames"`
-	HeldFragments   *ebpf.Map `ebpf:"held_fragments"`
-	Layouts         *ebpf.Map `ebpf:"layouts"`
-	Outcomes        *ebpf.Map `ebpf:"outcomes"`
-	QuicIds         *ebpf.Map `ebpf:"quic_ids"`
-	Services        *ebpf.Map `ebpf:"services"`
-	Slots           *ebpf.Map `ebpf:"slots"`
-	Switches        *ebpf.Map `ebpf:"switches"`
-	TypeNotes       *ebpf.Map `ebpf:"type_notes"`
-	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
-	Vips            *ebpf.Map `ebpf:"vips"`
-	WidePrefixes    *ebpf.Map `ebpf:"wide_prefixes"`
-	WideVips        *ebpf.Map `ebpf:"wide_vips"`
+	AtWork            *ebpf.Map `ebpf:"at_work"`
+	BackendCounters   *ebpf.Map `ebpf:"backend_counters"`
+	Backends          *ebpf.Map `ebpf:"backends"`
+	Conditions        *ebpf.Map `ebpf:"conditions"`
+	ConnectionReplies *ebpf.Map `ebpf:"connection_replies"`
+	ConnectionTags    *ebpf.Map `ebpf:"connection_tags"`
+	Connections       *ebpf.Map `ebpf:"connections"`
+	DropBudget        *ebpf.Map `ebpf:"drop_budget"`
+	Drops             *ebpf.Map `ebpf:"drops"`
+	Egress            *ebpf.Map `ebpf:"egress"`
+	ErrorBudget       *ebpf.Map `ebpf:"error_budget"`
+	FlowEvents        *ebpf.Map `ebpf:"flow_events"`
+	Flows             *ebpf.Map `ebpf:"flows"`
+	Fragments         *ebpf.Map `ebpf:"fragments"`
+	Frames            *ebpf.Map `ebpf:"frames"`
+	HeldFragments     *ebpf.Map `ebpf:"held_fragments"`
+	Layouts           *ebpf.Map `ebpf:"layouts"`
+	Nat               *ebpf.Map `ebpf:"nat"`
+	Outcomes          *ebpf.Map `ebpf:"outcomes"`
+	QuicIds           *ebpf.Map `ebpf:"quic_ids"`
+	Services          *ebpf.Map `ebpf:"services"`
+	Slots             *ebpf.Map `ebpf:"slots"`
+	Switches          *ebpf.Map `ebpf:"switches"`
+	TypeNotes         *ebpf.Map `ebpf:"type_notes"`
+	VipAddresses      *ebpf.Map `ebpf:"vip_addresses"`
+	Vips              *ebpf.Map `ebpf:"vips"`
+	WidePrefixes      *ebpf.Map `ebpf:"wide_prefixes"`
+	WideVips          *ebpf.Map `ebpf:"wide_vips"`
 }
 
 func (m *lbMaps) Close() error {
@@ -512,6 +608,9 @@ func (m *lbMaps) Close() error {
 		m.BackendCounters,
 		m.Backends,
 		m.Conditions,
+		m.ConnectionReplies,
+		m.ConnectionTags,
+		m.Connections,
 		m.DropBudget,
 		m.Drops,
 		m.Egress,
@@ -522,6 +621,7 @@ func (m *lbMaps) Close() error {
 		m.Frames,
 		m.HeldFragments,
 		m.Layouts,
+		m.Nat,
 		m.Outcomes,
 		m.QuicIds,
 		m.Services,

@@ -157,7 +157,7 @@ func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 	for _, of := range spec.Maps {
 		m.addMap(of)
 	}
-	if err := spec.Variables[lbVarConfig].Set(settings(options, spec.Maps[lbMapFlows].MaxEntries, 0)); err != nil {
+	if err := spec.Variables[lbVarConfig].Set(settings(options, spec, 0)); err != nil {
 		t.Fatal(err)
 	}
 	for _, variable := range spec.Variables {

@@ -19,6 +19,8 @@ type mapped struct {
 	conditions dataplane.Conditions
 	flows      dataplane.Flows
 	switches   *lbSwitchWords
+
+	connections connections
 }
 
 func (m *mapped) open(maps *lbMaps) error {
@@ -42,7 +44,7 @@ func (m *mapped) open(maps *lbMaps) error {
 	m.slots = words[uint32](slots)
 	m.conditions = words[uint32](conditions)
 	m.flows = words[uint64](flows)
-	return nil
+	return m.openConnections(maps)
 }
 
 // region maps all values of an array map.

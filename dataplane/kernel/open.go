@@ -24,6 +24,9 @@ type Options struct {
 	Limits dataplane.Limits
 	Slots  uint32 // slots of all services together; rounded up to a full line
 	Flows  uint32 // flows that can be remembered; rounded up to a power of two
+	// Connections of nat that there can be at a time; rounded up to a power of two,
+	// LeastConnections at least. Each takes 152 bytes.
+	Connections uint32
 	// Errors are the ICMP errors that each CPU may send in a second; 0 means
 	// DefaultErrors.
 	Errors uint32
@@ -93,7 +96,8 @@ func (d *DataPlane) open(options Options) error {
 	replacements := make(map[string]*ebpf.Map)
 	if old != nil {
 		for name, t := range old.tables {
-			if d.promoted || name == lbMapFlows && sharesFlows(old, spec.Maps[name], mark) {
+			if d.promoted || name == lbMapFlows && sharesFlows(old, spec.Maps[name], mark) ||
+				isOfConnections(name) && sharesConnections(old, spec, mark) {
 				replacements[name] = t.Map
 			}
 		}
@@ -126,9 +130,8 @@ func (d *DataPlane) readNotes() error {
 
 // load loads the program with maps of its own, but for those that are there.
 func (d *DataPlane) load(spec *ebpf.CollectionSpec, replacements map[string]*ebpf.Map, options Options) error {
-	buckets := spec.Maps[lbMapFlows].MaxEntries
 	d.heldMark = rand.Uint64()
-	if err := spec.Variables[lbVarConfig].Set(settings(options, buckets, d.heldMark)); err != nil {
+	if err := spec.Variables[lbVarConfig].Set(settings(options, spec, d.heldMark)); err != nil {
 		return fmt.Errorf("keying the flow hash: %w", err)
 	}
 	assigned := struct {
@@ -199,7 +202,18 @@ func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapSlots].MaxEntries = lines(options.Slots, slotsPerLine)
 	spec.Maps[lbMapConditions].MaxEntries = lines(options.Slots, conditionsPerLine)
 	spec.Maps[lbMapFlows].MaxEntries = 1 << bits.Len32(lines(options.Flows, dataplane.FlowsPerBucket)-1)
+	connections := lines(max(options.Connections, LeastConnections), tagsPerLine)
+	spec.Maps[lbMapConnectionTags].MaxEntries = 1 << bits.Len32(connections-1)
+	spec.Maps[lbMapConnections].MaxEntries = spec.Maps[lbMapConnectionTags].MaxEntries * tagsPerLine
+	spec.Maps[lbMapConnectionReplies].MaxEntries = spec.Maps[lbMapConnectionTags].MaxEntries * replyLinesPerTagLine
 }
+
+// LeastConnections is the size of the table of connections where nobody needs it.
+const LeastConnections = 64
+
+// replyLinesPerTagLine is how many lines of ports there are for a line of tags: at
+// least half of all places stay free, so that a port is found at the first try.
+const replyLinesPerTagLine = 2
 
 // lines is how many values of an array map hold a number of things.
 func lines(things, perLine uint32) uint32 { return max(1, (things+perLine-1)/perLine) }
@@ -207,15 +221,19 @@ func lines(things, perLine uint32) uint32 { return max(1, (things+perLine-1)/per
 const (
 	slotsPerLine      = uint32(len(lbSlotLine{}.Owner))
 	conditionsPerLine = uint32(len(lbConditionLine{}.Slot))
+	tagsPerLine       = uint32(len(lbTagLine{}.Tag))
 )
 
-func settings(options Options, buckets uint32, mark uint64) lbSettings {
+func settings(options Options, spec *ebpf.CollectionSpec, mark uint64) lbSettings {
 	hash := dataplane.NewHash(options.Secret)
 	return lbSettings{
 		HashKey:    hash.Key,
 		HashSeed:   hash.SlotSeed,
 		FlowSeed:   hash.FlowSeed,
-		BucketMask: buckets - 1,
+		BucketMask: spec.Maps[lbMapFlows].MaxEntries - 1,
+
+		ConnectionMask: spec.Maps[lbMapConnectionTags].MaxEntries - 1,
+		ReplyMask:      spec.Maps[lbMapConnectionReplies].MaxEntries - 1,
 
 		HeldMark:        mark,
 		ErrorsPerSecond: cmp.Or(options.Errors, DefaultErrors),

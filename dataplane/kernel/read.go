@@ -20,6 +20,7 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 		Addresses:  make(map[netip.Addr]bool),
 		Prefixes:   make(map[dataplane.Prefix]bool),
 		SeesWide:   atomic.LoadUint32(&d.mapped.switches.Wide) != 0,
+		SeesNAT:    atomic.LoadUint32(&d.mapped.switches.Nat) != 0,
 		QUICIDs:    make(map[dataplane.QUICKey]uint32),
 		Backends:   make(map[uint32]dataplane.BackendEntry),
 		Egress:     make(map[uint32]bool),
@@ -33,6 +34,7 @@ func (d *DataPlane) Tables() (*dataplane.Tables, error) {
 		},
 	}
 	err := errors.Join(
+		each(d.objects.Nat, func(_ uint32, settings lbNatSettings) { t.NAT = decodeNAT(settings) }),
 		each(d.objects.Services, func(id uint32, entry lbService) { t.Services[id] = decodeService(entry) }),
 		each(d.objects.Vips, func(key lbVipKey, entry lbVip) {
 			t.VIPs[decodeVIP(key)] = decodeVIPEntry(entry)

@@ -60,7 +60,7 @@ func (t *takeover) copy() error {
 	copiers := make(map[string]func() error)
 	for name, to := range t.to.tables {
 		from, known := t.from.tables[name]
-		if !known || slices.Contains(own, name) || name == lbMapFlows || slices.Contains(counted, name) {
+		if !known || slices.Contains(own, name) || name == lbMapFlows || isOfConnections(name) || slices.Contains(counted, name) {
 			continue
 		}
 		copier, err := t.copier(name, to, from)
@@ -85,6 +85,7 @@ func (t *takeover) copy() error {
 			return fmt.Errorf("taking over the map %s: %w", name, err)
 		}
 	}
+	t.noticeConnections()
 	return t.flows.copy(t.lost)
 }
 

@@ -43,6 +43,11 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 	case dataplane.SeeWide:
 		atomic.StoreUint32(&d.mapped.switches.Wide, uint32(one(s.On)))
 		return nil
+	case dataplane.PutNAT:
+		return d.putNAT(s.Settings)
+	case dataplane.SeeNAT:
+		atomic.StoreUint32(&d.mapped.switches.Nat, uint32(one(s.On)))
+		return nil
 	case dataplane.PutQUICID:
 		return d.objects.QuicIds.Put(encodeQUICKey(s.Key), s.Backend)
 	case dataplane.DeleteQUICID:
@@ -53,6 +58,14 @@ func (d *DataPlane) Write(step dataplane.Step) error {
 		return d.checkConditions(s)
 	}
 	return fmt.Errorf("no way to write a %T", step)
+}
+
+func (d *DataPlane) putNAT(settings dataplane.NATSettings) error {
+	encoded, err := encodeNAT(settings)
+	if err != nil {
+		return err
+	}
+	return d.objects.Nat.Put(uint32(0), encoded)
 }
 
 func (d *DataPlane) putVIP(s dataplane.PutVIP) error {
