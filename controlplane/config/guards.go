@@ -106,28 +106,22 @@ func (d *decoder) guardRange(mine owner, others []owner) {
 }
 
 func (d *decoder) guardBackends(f *File, s Service, own owners) {
-	seen := map[netip.Addr]Position{}
+	seen := map[netip.AddrPort]Position{}
 	for _, b := range s.Backends {
 		at := b.At("")
 		who := fmt.Sprintf("backend %s of service %q", b, s.Name)
-		if first, twice := seen[b.Addr]; twice {
-			d.report(at, who+" stands there twice", fmt.Sprintf("the first is at %s; a weight says how much it gets", first))
+		if first, twice := seen[s.instance(b)]; twice {
+			d.report(at, who+" stands there twice", fmt.Sprintf("the first is at %s; %s", first, s.whyOnce()))
 			continue
 		}
-		seen[b.Addr] = at
+		seen[s.instance(b)] = at
 		if vip, is := own.of(b.Addr); is {
 			d.report(at, who+" is a VIP", fmt.Sprintf("service %q listens on it at %s; packets would go round in a circle",
 				vip.service, vip.vip.Position))
 		} else if i := pool(f, b.Addr); i >= 0 {
 			d.report(at, who+" lies in a pool of VIPs", fmt.Sprintf("the pool %s at %s", f.VIPPools[i], f.pools[i]))
 		}
-		for _, vip := range s.Listen {
-			if b.Port != 0 && !vip.HasPort(b.Port) {
-				d.report(at, fmt.Sprintf("%s is on another port than VIP %s", who, vip),
-					fmt.Sprintf("forward = %q does not change ports: leave out :%d, or listen on it at %s", s.Forward, b.Port, vip.Position))
-				break
-			}
-		}
+		d.guardPort(f, s, b)
 	}
 }
 
