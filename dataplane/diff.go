@@ -18,7 +18,8 @@ type Problem struct {
 // where it shall go, and another Diff continues. That is why the order is this,
 // after the PutService of records that somebody deleted:
 //
-//  1. PutEgress: an interface can be sent to before a backend says to.
+//  1. PutEgress: an interface can be sent to before a backend says to. PutNAT and
+//     SeeNAT: connections can be made before a VIP asks for it.
 //  2. PutService, of services that need an id: from now on their slots are
 //     theirs, and backends can name a service that exists.
 //  3. PutBackend: an index can be looked up before a slot names it; or a
@@ -55,7 +56,7 @@ func Diff(have *Tables, want State) ([]Step, []Problem) {
 	want = flatten(want)
 	lost, have := lostRecords(have, want)
 	d := newDifference(have, want.Second)
-	d.doubted = want.Doubted
+	d.doubted, d.nat, d.ingress = want.Doubted, want.NAT, want.Ingress
 	d.plan(want)
 	d.buildTables()
 	d.pointVIPs(want)
@@ -75,6 +76,8 @@ type difference struct {
 	unsettled map[lane]bool    // where the program will look at conditions
 	second    uint32
 	doubted   map[string]bool
+	nat       NATSettings
+	ingress   []uint32
 	problems  []Problem
 	scratch   []byte // of fingerprint
 }
@@ -219,6 +222,11 @@ func (d *difference) egress() map[uint32]bool {
 	for id := range d.kept {
 		for _, index := range d.indexesOf[id] {
 			needed[d.entryOf[index].Hop.Interface] = true
+		}
+	}
+	if d.hasNAT() {
+		for _, ifindex := range d.ingress {
+			needed[ifindex] = true
 		}
 	}
 	return needed

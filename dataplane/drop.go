@@ -33,11 +33,17 @@ type Drops interface {
 // Wants tells whether a dropped packet is one of the filter's. One whose ends
 // could not be read is not.
 func (f PacketFilter) Wants(d Dropped) bool {
-	if f.VIP.IsValid() && !f.VIP.Contains(d.Destination.Addr()) || f.Client.IsValid() && !f.Client.Contains(d.Source.Addr()) {
+	return f.WantsFlow(d.Source, d.Destination, d.Protocol)
+}
+
+// WantsFlow tells whether a flow is one of the filter's. A port 0 is one that could
+// not be read.
+func (f PacketFilter) WantsFlow(client, to netip.AddrPort, protocol Protocol) bool {
+	if f.VIP.IsValid() && !f.VIP.Contains(to.Addr()) || f.Client.IsValid() && !f.Client.Contains(client.Addr()) {
 		return false
 	}
-	if f.Port == 0 || d.Destination.Port() == 0 {
+	if f.Port == 0 || to.Port() == 0 {
 		return true
 	}
-	return f.Port == d.Destination.Port() && (f.Protocol == 0 || f.Protocol == d.Protocol)
+	return f.Port == to.Port() && (f.Protocol == 0 || f.Protocol == protocol)
 }

@@ -43,7 +43,14 @@ const (
 	ByLearning   Why = "learning"
 )
 
-// Rules are all of them.
+// The rules under nat: a connection stays at its backend, and what belongs to none
+// goes nowhere, unless it begins one.
+const (
+	ByConnection   Why = "connection"
+	ByNoConnection Why = "no connection"
+)
+
+// Rules are all of them but those of nat.
 var Rules = []Why{ByOwner, ByNewOwner, ByFullTable, ByRemembered, ByFallback, ByLearning}
 
 // Explain says where the packets of a client's flow go at a second of the
@@ -73,6 +80,22 @@ func (t *Tables) Explain(hash *Hash, client netip.AddrPort, to VIP, second uint3
 		e.NewFlow = e.Later
 	}
 	return e, true
+}
+
+// Connected is the explanation of a nat VIP's packets, whose slot only says where
+// connections begin. Index is the backend of the flow's connection, if there is one.
+func (e Explanation) Connected(t *Tables, index uint32, known bool) Explanation {
+	switch {
+	case known && t.isAlive(index):
+		e.Later = Choice{index, ByConnection}
+		e.NewFlow = e.Later
+	case known:
+		e.Later = Choice{NoBackend, ByConnection}
+		e.NewFlow = e.Later
+	case e.VIP.Protocol == TCP:
+		e.Later = Choice{NoBackend, ByNoConnection}
+	}
+	return e
 }
 
 func (t *Tables) isAlive(index uint32) bool {

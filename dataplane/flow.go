@@ -56,9 +56,10 @@ func (f Flow) Expired(second uint32) bool {
 
 // Census is what a look through the flow table finds.
 type Census struct {
-	Flows     int            // remembered: of a living backend and not expired
-	ByBackend map[uint32]int // those not expired, of dead backends too, by index
-	Cleared   int            // entries that were freed
+	Flows       int            // remembered: of a living backend and not expired
+	Connections int            // of nat, likewise
+	ByBackend   map[uint32]int // those not expired, of dead backends too, by index
+	Cleared     int            // entries that were freed
 }
 
 // Sweep frees the entries of expired flows, before the circle of seconds makes

@@ -38,6 +38,12 @@ func checkHeld(t *testing.T, old, held *Tables, want State, problems []Problem) 
 		for _, b := range s.Backends {
 			egress[b.Hop.Interface] = true
 		}
+		if s.NAT && len(s.VIPs) > 0 {
+			egress[clientsAt] = true
+			if !held.NAT.Equal(want.NAT) {
+				t.Fatalf("connections are made by %+v, and %+v is wanted", held.NAT, want.NAT)
+			}
+		}
 	}
 	if kept {
 		return
@@ -80,7 +86,7 @@ func checkService(t *testing.T, held *Tables, s Service) {
 		want := VIPEntry{
 			Service: id, FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount,
 			IdleSeconds: idleSeconds(s, vip.Protocol), Unsettled: held.VIPs[vip].Unsettled,
-			TrackAlways: s.Tracking == TrackAlways, AffinityClient: s.AffinityClient,
+			TrackAlways: s.Tracking == TrackAlways, AffinityClient: s.AffinityClient, NAT: s.NAT,
 		}
 		if vip.Protocol == UDP {
 			want.QUIC = s.QUIC

@@ -8,6 +8,8 @@ type inventory struct {
 	named     []bool                  // of isNamed
 	idsOf     map[string][]uint32     // the ids that bear a name; two, if a change of slots was interrupted
 	indexesOf map[uint32][]uint32     // the backends of an id, ascending
+	hasVIP    map[uint32]bool         // ids that a VIP leads to
+	isNAT     map[uint32]bool         // and those whose VIPs are NAT
 	orphans   []uint32                // backends of no service
 	serviceOf []uint64                // by index: 1 + the id of the service, 0 if free
 	entryOf   []BackendEntry          // by index
@@ -31,6 +33,8 @@ func takeInventory(have *Tables) inventory {
 		dead:      make(map[BackendEntry]uint32),
 		idsOf:     make(map[string][]uint32, len(have.Services)),
 		indexesOf: make(map[uint32][]uint32, len(have.Services)),
+		hasVIP:    make(map[uint32]bool, len(have.Services)),
+		isNAT:     make(map[uint32]bool),
 		serviceOf: make([]uint64, min(have.Limits.Backends, MaxBackends)),
 		entryOf:   make([]BackendEntry, len(have.Backends)+1), // enough if no index is free below the highest
 	}
@@ -49,6 +53,12 @@ func takeInventory(have *Tables) inventory {
 		inv.serviceOf[index] = 1 + uint64(entry.Service)
 		if entry.Dead {
 			inv.bury(index, entry)
+		}
+	}
+	for _, entry := range have.VIPs {
+		inv.hasVIP[entry.Service] = true
+		if entry.NAT {
+			inv.isNAT[entry.Service] = true
 		}
 	}
 	inv.group()

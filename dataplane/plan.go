@@ -37,6 +37,7 @@ func (p *plan) vipEntry(protocol Protocol) VIPEntry {
 		IdleSeconds:    p.want.idleSeconds(protocol),
 		TrackAlways:    p.want.Tracking == TrackAlways,
 		AffinityClient: p.want.AffinityClient,
+		NAT:            p.want.NAT,
 	}
 }
 
@@ -75,10 +76,14 @@ func (d *difference) fit(s *Service) (problem string) {
 }
 
 // locate finds the id and the slots of a service: those it has if their number
-// is right, else new ones.
+// is right, else new ones. To go over to nat or away from it takes new ones, too:
+// a VIP's packets meet backends of its own kind only, and so at every moment.
 func (d *difference) locate(p *plan) (problem string) {
 	for _, id := range d.idsOf[p.want.Name] {
 		held := d.have.Services[id]
+		if d.isNAT[id] != p.want.NAT && d.hasVIP[id] {
+			continue
+		}
 		if held.SlotCount == p.want.Slots && uint64(held.FirstSlot)+uint64(held.SlotCount) <= uint64(len(d.have.Slots)) {
 			p.id, p.held, p.entry = id, held, held
 			return ""
@@ -117,22 +122,31 @@ func (d *difference) match(p *plan) (added int) {
 	return 0
 }
 
+// kin is what a backend has to keep to keep its index: a VIP of nat must never lead
+// to one that is not, nor the other way round.
+type kin struct {
+	ID
+	nat bool
+}
+
+func kinOf(id ID, forward Forward) kin { return kin{id, forward == NAT} }
+
 func (d *difference) matchByID(p *plan, held []uint32) (added int) {
-	indexOf := make(map[ID]uint32, len(held))
+	indexOf := make(map[kin]uint32, len(held))
 	for _, index := range held {
-		id := d.entryOf[index].ID
-		if _, twice := indexOf[id]; twice {
+		is := kinOf(d.entryOf[index].ID, d.entryOf[index].Forward)
+		if _, twice := indexOf[is]; twice {
 			p.gone = append(p.gone, index)
 		} else {
-			indexOf[id] = index
+			indexOf[is] = index
 		}
 	}
 	for i := range p.want.Backends {
-		id := p.want.Backends[i].ID
-		index, known := indexOf[id]
+		is := kinOf(p.want.Backends[i].ID, p.want.Backends[i].Forward)
+		index, known := indexOf[is]
 		if known {
 			d.keepBackend(p, i, index)
-			delete(indexOf, id)
+			delete(indexOf, is)
 		} else {
 			p.hasNewcomers = true
 			if index = d.revive(p, i); index == NoBackend {
@@ -142,7 +156,7 @@ func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 		p.indexes[i] = index
 	}
 	for _, index := range held {
-		if id := d.entryOf[index].ID; indexOf[id] == index {
+		if indexOf[kinOf(d.entryOf[index].ID, d.entryOf[index].Forward)] == index {
 			p.gone = append(p.gone, index)
 		}
 	}
@@ -153,7 +167,7 @@ func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 // whether its entry changes.
 func (d *difference) keepBackend(p *plan, i int, index uint32) bool {
 	held, wanted := &d.entryOf[index], &p.want.Backends[i]
-	if held.ID != wanted.ID {
+	if kinOf(held.ID, held.Forward) != kinOf(wanted.ID, wanted.Forward) {
 		return false
 	}
 	if held.Service != p.id || held.Forward != wanted.Forward || held.Hop != wanted.Hop {

@@ -20,7 +20,7 @@ func checkPrefixes(t *testing.T, old *Tables, want, before State) {
 	for n := 0; n <= len(steps); n++ {
 		for _, now := range interrupted(old, steps, n) {
 			for _, wrong := range []string{astray(old, now, next), insane(now), forgetful(old, now, next, want), reused(old, now),
-				between(old, now, next), misnamed(now)} {
+				between(old, now, next), misnamed(now), mixed(now)} {
 				if wrong != "" {
 					t.Fatalf("after %d of these steps %s\n%s", n, wrong, listed(steps))
 				}

@@ -67,6 +67,11 @@ func (f Forward) String() string {
 type State struct {
 	Services []Service // sorted by name, names unique
 	Second   uint32    // now, of the monotonic clock that the program reads
+	// NAT is how connections of nat are made; not read where no service is NAT.
+	NAT NATSettings
+	// Ingress are the interfaces where clients' packets arrive, by ifindex. Under nat
+	// answers leave by them.
+	Ingress []uint32
 	// Doubted names services whose slots are built anew, whatever their
 	// fingerprint says: see Astray.
 	Doubted map[string]bool
@@ -90,6 +95,8 @@ type Service struct {
 	// QUIC says where in the connection IDs of its UDP flows a backend's QUICID
 	// stands; zero is nowhere.
 	QUIC QUIC
+	// NAT says that all backends are forwarded to by NAT.
+	NAT bool
 	// IdleTCP and IdleUDP are the seconds, 1 to MaxIdleSeconds, after which a
 	// silent flow is over; 0 means DefaultIdleTCP and DefaultIdleUDP.
 	IdleTCP, IdleUDP uint32
@@ -139,8 +146,7 @@ type Backend struct {
 	QUICID string
 }
 
-// ID tells the backends of one service apart. Port 0 means the VIP's port; only
-// GUE and nat carry another.
+// ID tells the backends of one service apart. Port 0 means the VIP's port.
 type ID struct {
 	Addr netip.Addr
 	Port uint16
@@ -172,27 +178,24 @@ type Hop struct {
 const leastMTU = 68
 
 // overhead is what the outer headers take of the path's MTU.
-func overhead(forward Forward, to ID) uint16 {
+func overhead(forward Forward, to netip.Addr) uint16 {
 	var bytes uint16
 	if forward.Tunnels() {
 		bytes = 40
-		if to.Addr.Is4() {
+		if to.Is4() {
 			bytes = 20
 		}
 	}
 	if forward == GUE {
 		bytes += 8 + 4 // of UDP and of GUE
 	}
-	if forward == GUE && to.Port != 0 {
-		bytes += 4 // that name the port
-	}
 	return bytes
 }
 
-func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.ID) }
+func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.Addr) }
 
 // Overhead is what packets to the backend must be shorter than its path's MTU.
-func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.ID) }
+func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.Addr) }
 
 // ServiceTag in a tag of Hop.VLAN says that its type is 0x88a8 (802.1ad) and not
 // 0x8100 (802.1Q).

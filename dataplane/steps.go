@@ -16,6 +16,7 @@ func (d *difference) steps() []Step {
 			steps = append(steps, PutEgress{ifindex})
 		}
 	}
+	steps = d.appendNAT(steps)
 	for _, p := range d.plans {
 		if p.isNew {
 			steps = append(steps, PutService{p.id, p.entry.unsealed()})

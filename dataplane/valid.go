@@ -37,6 +37,9 @@ func (s *Service) invalid() string {
 		if text := s.Backends[i].invalid(); text != "" {
 			return fmt.Sprintf("backend %s %s", s.Backends[i].ID, text)
 		}
+		if (s.Backends[i].Forward == NAT) != s.NAT {
+			return fmt.Sprintf("backend %s is forwarded to by %s, and all of a service are by nat or none", s.Backends[i].ID, s.Backends[i].Forward)
+		}
 	}
 	if id, twice := repeated(s.Backends); twice {
 		return fmt.Sprintf("backend %s is there twice", id)

@@ -1,10 +1,12 @@
 package dataplane_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -78,7 +80,8 @@ func backendNumber(i int) Backend {
 // drawState draws a state with unique names. VIPs are claimed twice only if
 // quarrels are asked for, together with other impossible wishes.
 func drawState(draw chance, quarrels bool) State {
-	var state State
+	state := State{NAT: DefaultNATSettings(), Ingress: []uint32{clientsAt}}
+	state.NAT.Timeouts.UDP += uint32(draw(2))
 	taken := make(map[VIP]bool)
 	for _, name := range names {
 		if draw(4) == 0 {
@@ -108,6 +111,9 @@ func drawState(draw chance, quarrels bool) State {
 		s.Tracking = []Tracking{TrackAuto, TrackAuto, TrackAuto, TrackAlways, TrackNever}[draw(5)]
 		s.AffinityClient = draw(6) == 0
 		s.IdleTCP, s.IdleUDP = uint32(draw(3))*20, uint32(draw(3))*5
+		if draw(4) == 0 {
+			s = toNAT(s)
+		}
 		if quarrels && draw(12) == 0 {
 			s.Slots = 12
 		}
@@ -115,6 +121,19 @@ func drawState(draw chance, quarrels bool) State {
 		state.Services = append(state.Services, s)
 	}
 	return state
+}
+
+// clientsAt is an interface that no backend is behind.
+const clientsAt = 9
+
+// toNAT is a service as it would be under nat.
+func toNAT(s Service) Service {
+	s.NAT, s.Tracking = true, TrackNever
+	s.Backends = slices.Clone(s.Backends)
+	for i := range s.Backends {
+		s.Backends[i].Forward, s.Backends[i].Port = NAT, cmp.Or(s.Backends[i].Port, 443)
+	}
+	return s
 }
 
 func drawBackends(draw chance) []Backend {

@@ -27,6 +27,7 @@ type Tables struct {
 	interfaces  map[string]Interface
 	attachments []dataplane.Attachment
 	counters    dataplane.Counters
+	connections []dataplane.Connection
 	closed      bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -111,6 +112,21 @@ func (t *Tables) SetCounters(counters dataplane.Counters) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counters = cloneCounters(counters)
+}
+
+// SetConnections lets these be the connections of nat.
+func (t *Tables) SetConnections(connections ...dataplane.Connection) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.connections = slices.Clone(connections)
+}
+
+// Connections are those of SetConnections that are not over.
+func (t *Tables) Connections(second uint32) iter.Seq[dataplane.Connection] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	living := slices.DeleteFunc(slices.Clone(t.connections), func(c dataplane.Connection) bool { return c.Expires <= second })
+	return slices.Values(living)
 }
 
 // Owned tells how many slots each backend owns behind a VIP. Slots without a

@@ -28,6 +28,7 @@ var mendedElsewhere = []string{lbMapSlots, lbMapConditions}
 var notMended = map[string]string{
 	lbMapFlows:           "the program's memory of flows: it alone knows where they went",
 	lbMapFragments:       "the program's memory of the last ten seconds",
+	lbMapHeldFragments:   "rings: what is in them is on its way, and a reader puts itself there",
 	lbMapOutcomes:        "counted by the program",
 	lbMapFlowEvents:      "counted by the program",
 	lbMapBackendCounters: "counted by the program",
