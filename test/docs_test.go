@@ -166,7 +166,7 @@ func TestLinksBetweenTheDocumentsLeadSomewhere(t *testing.T) {
 // anchors are the names of headings, as forges make them.
 func anchors(text string) (all []string) {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-		name := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		name := regexp.MustCompile(`[^a-z0-9_ -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
 		all = append(all, "#"+strings.ReplaceAll(name, " ", "-"))
 	}
 	return all

@@ -32,6 +32,7 @@ func (d *decoder) file(name string, bodies []hcl.Body) *File {
 	set(top, "state_dir", &f.StateDir, path)
 	set(top, "http_listen", &f.HTTPListen, tcpAddress)
 	set(top, "backend_metrics", &f.BackendMetrics, flag)
+	f.NAT = d.nat(top)
 	limits := Place{}
 	if b := top.one("limits"); b != nil {
 		limits = d.limits(top.child(b, "limits"), &f.Limits)
@@ -78,6 +79,7 @@ func (d *decoder) limits(b *block, into *Limits) Place {
 	set(b, "slots", &into.Slots, whole[uint32](leastSlots, 1<<29))
 	set(b, "flows", &into.Flows, whole[uint32](8, 1<<27))
 	set(b, "icmp_errors", &into.ICMPErrors, whole[uint32](1, 1_000_000))
+	set(b, "connections", &into.Connections, whole[uint32](64, 1<<22))
 	return b.Place
 }
 
@@ -126,8 +128,7 @@ func (d *decoder) service(b *block, label string) Service {
 	}
 	b.require("listen", "give the VIPs: "+`listen = ["192.0.2.10:443/tcp"]`)
 	b.filled("listen", listenForm)
-	set(b, "forward", &s.Forward, oneOf("ipip", "gue", "l2"))
-	set(b, "port_mapping", &s.PortMapping, flag)
+	set(b, "forward", &s.Forward, oneOf("ipip", "gue", "l2", "nat"))
 	set(b, "slots", &s.Slots, slots)
 	set(b, "panic_threshold", &s.PanicThreshold, share(1))
 	set(b, "tracking", &s.Tracking, oneOf("auto", "always", "never"))
@@ -145,7 +146,6 @@ func (d *decoder) service(b *block, label string) Service {
 	}
 	d.oneSource(b)
 	s.QUIC = d.quic(b, s)
-	d.portMapping(b, s)
 	if inner := b.one("health"); inner != nil {
 		s.Health = d.health(b, inner)
 	}

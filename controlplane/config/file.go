@@ -34,8 +34,11 @@ const (
 )
 
 // DefaultLimits hold 64 services of the default number of slots in 16 MiB, what
-// these go through in 64 MiB, and a million remembered flows in 8 MiB.
-var DefaultLimits = Limits{Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots, Flows: 1 << 20, ICMPErrors: 1000}
+// these go through in 64 MiB, a million remembered flows in 8 MiB and a quarter
+// of a million of nat's connections in 38 MiB.
+var DefaultLimits = Limits{
+	Services: 1024, VIPs: 4096, Backends: 16384, Slots: 64 * DefaultSlots, Flows: 1 << 20, Connections: 1 << 18, ICMPErrors: 1000,
+}
 
 // File is a configuration without mistakes. Only Load and Parse make one.
 type File struct {
@@ -59,6 +62,8 @@ type File struct {
 	BackendMetrics bool
 	// Limits are the sizes of the kernel's maps and the like. Default: DefaultLimits.
 	Limits Limits
+	// NAT is how forward = "nat" makes its connections.
+	NAT NAT
 	// Consul says how to reach Consul; nil without a consul block, and then no
 	// service has a consul block either.
 	Consul *Consul
@@ -81,6 +86,9 @@ type Limits struct {
 	Flows uint32
 	// ICMPErrors are those that each CPU may send in a second, 1 to a million.
 	ICMPErrors uint32
+	// Connections is how many connections of nat there can be, rounded up to a
+	// power of two; 152 bytes each.
+	Connections uint32
 }
 
 // Consul says how to reach Consul. What is empty is left to Consul's own
@@ -115,11 +123,8 @@ type Service struct {
 	Name string
 	// Listen are the VIPs in the file's order; at least one.
 	Listen []Listen
-	// Forward is "ipip", "gue" or "l2". Default: DefaultForward.
+	// Forward is "ipip", "gue", "l2" or "nat". Default: DefaultForward.
 	Forward string
-	// PortMapping lets backends listen on other ports than the VIPs', which then
-	// all have one and the same: the backends map it. Default: false.
-	PortMapping bool
 	// Slots is a prime from 251 to 1,000,003. Default: DefaultSlots.
 	Slots uint32
 	// PanicThreshold is the share of healthy backends, 0 to 1, below which

@@ -17,17 +17,18 @@ type blockType struct {
 // schemas are those of all blocks, by their path from the file's top.
 var schemas = map[string]schema{
 	"": {
-		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir", "http_listen", "backend_metrics"},
-		blocks: []blockType{{"limits", ""}, {"consul", ""}, {"service", "name"}},
+		keys:   []string{"interfaces", "vip_pools", "hash_secret", "state_dir", "http_listen", "backend_metrics", "nat_sources", "nat_ports"},
+		blocks: []blockType{{"limits", ""}, {"nat_timeouts", ""}, {"consul", ""}, {"service", "name"}},
 	},
-	"limits": {keys: []string{"services", "vips", "backends", "slots", "flows", "icmp_errors"}},
+	"limits":       {keys: []string{"services", "vips", "backends", "slots", "flows", "connections", "icmp_errors"}},
+	"nat_timeouts": {keys: []string{"handshake", "established", "half_closed", "time_wait", "udp_first", "udp"}},
 	"consul": {keys: []string{
 		"address", "token", "token_file", "ca_file", "cert_file", "key_file", "tls_server_name",
 		"datacenter", "namespace", "partition", "max_watches",
 	}},
 	"service": {
 		keys: []string{
-			"listen", "forward", "port_mapping", "slots", "panic_threshold",
+			"listen", "forward", "slots", "panic_threshold",
 			"tracking", "affinity", "idle_timeout", "drain_timeout", "slow_start",
 		},
 		blocks: []blockType{{"consul", ""}, {"backend", "address"}, {"health", "kind"}, {"quic", ""}},
