@@ -29,7 +29,8 @@ type daemon struct {
 	watches       watches
 	consulAddress func() string
 	consulCounts  func() consul.Counts
-	second        func() uint32 // of the clock that the program reads
+	second        func() uint32              // of the clock that the program reads
+	ifindexes     func(name string) []uint32 // of an interface
 	overrides     *overrides
 	keeper        *keeper
 	secret        string // to be kept; "" where the file gives it
@@ -119,7 +120,7 @@ func (d *daemon) begin(first loaded) error {
 	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
 	// may see packets before anything is known.
-	d.attach.since, d.attach.may = time.Now(), len(tables.Services) > 0
+	d.attach = attaching{since: time.Now(), may: len(tables.Services) > 0}
 	d.first = first.file
 	d.adopt(first)
 	d.keep(true)

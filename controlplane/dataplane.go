@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -25,6 +26,9 @@ type DataPlane interface {
 	Attach(interfaces []string) ([]dataplane.Attachment, error)
 	// Inspect says what is not as Attach has left it; another Attach mends it.
 	Inspect() []string
+	// Connections are those of nat that are not over at a second of the clock that
+	// the program reads.
+	Connections(second uint32) iter.Seq[dataplane.Connection]
 	// Counters reads what the program has counted.
 	Counters() (dataplane.Counters, error)
 	// HoldFragments opens what the program hands over instead of dropping it. To
@@ -43,7 +47,9 @@ type Sizes struct {
 	Slots  uint32
 	Flows  uint32 // that can be remembered
 	Errors uint32 // of ICMP, that each CPU may send in a second
-	Secret uint64 // keys the flow hash
+	// Connections of nat that there can be.
+	Connections uint32
+	Secret      uint64 // keys the flow hash
 }
 
 // serial lets the API read counters and tables while the loop writes, one at a
@@ -62,8 +68,9 @@ func (s *serial) Close() error {
 	return s.dp.Close()
 }
 
-// Look lets somebody look at the tables for as long as the call lasts.
-func (s *serial) Look(look func(*dataplane.Tables) error) error {
+// Look lets somebody look at the tables, and at the connections of nat that are not
+// over at a second, for as long as the call lasts.
+func (s *serial) Look(second uint32, look func(*dataplane.Tables, iter.Seq[dataplane.Connection]) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -73,7 +80,7 @@ func (s *serial) Look(look func(*dataplane.Tables) error) error {
 	if err != nil {
 		return fmt.Errorf("reading the tables: %w", err)
 	}
-	return look(tables)
+	return look(tables, s.dp.Connections(second))
 }
 
 func (s *serial) Write(step dataplane.Step) error {
@@ -92,6 +99,18 @@ func (s *serial) Mend(left *dataplane.Tables) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dp.Mend(left)
+}
+
+// ConnectionsByBackend counts the connections of nat that are not over at a second,
+// by the index of their backend.
+func (s *serial) ConnectionsByBackend(second uint32) map[uint32]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[uint32]int)
+	for connection := range s.dp.Connections(second) {
+		counts[connection.Index]++
+	}
+	return counts
 }
 
 func (s *serial) Attach(interfaces []string) ([]dataplane.Attachment, error) {

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,16 +16,31 @@ import (
 // what the kernel holds at this moment.
 func (d *daemon) Explain(client netip.AddrPort, to dataplane.VIP) (explained api.Explanation, err error) {
 	p := d.published.Load()
-	err = d.plane.Look(func(tables *dataplane.Tables) error {
+	second := d.second()
+	err = d.plane.Look(second, func(tables *dataplane.Tables, connections iter.Seq[dataplane.Connection]) error {
 		hash := dataplane.NewHash(d.hashSecret)
-		e, found := tables.Explain(&hash, client, to, d.second())
+		e, found := tables.Explain(&hash, client, to, second)
 		if !found {
 			return p.notForAVIP(to)
+		}
+		if e.Entry.NAT {
+			index, known := connectionOf(connections, client, to)
+			e = e.Connected(tables, index, known)
 		}
 		explained = p.explanation(tables, e, client, to)
 		return nil
 	})
 	return explained, err
+}
+
+// connectionOf finds the backend of a client's connection.
+func connectionOf(connections iter.Seq[dataplane.Connection], client netip.AddrPort, to dataplane.VIP) (index uint32, known bool) {
+	for c := range connections {
+		if c.Client == client && c.VIP == netip.AddrPortFrom(to.Addr, to.Port) && c.Protocol == to.Protocol {
+			return c.Index, true
+		}
+	}
+	return 0, false
 }
 
 func (p *page) notForAVIP(to dataplane.VIP) error {
@@ -102,6 +118,9 @@ var whyInWords = map[dataplane.Why]string{
 	dataplane.ByRemembered: "the flow is remembered there",
 	dataplane.ByFallback:   "nobody remembers the flow, so it began before the slot moved away from there",
 	dataplane.ByLearning:   "the slot moves away from there once its flows are remembered",
+
+	dataplane.ByConnection:   "its connection is with that backend",
+	dataplane.ByNoConnection: "it is of no connection that is known here",
 }
 
 func explainedPacket(tables *dataplane.Tables, service desired.ServiceReport, kind string, c dataplane.Choice) api.ExplainedPacket {
@@ -109,7 +128,13 @@ func explainedPacket(tables *dataplane.Tables, service desired.ServiceReport, ki
 		Kind: kind, Outcome: "FORWARD", Rule: string(c.Why), Why: whyInWords[c.Why],
 		Backend: explainedBackend(tables, service, c.Backend),
 	}
-	if p.Backend == nil {
+	switch {
+	case p.Backend != nil:
+	case c.Why == dataplane.ByConnection:
+		p.Outcome, p.Why = "DROP_NO_CONNECTION", "the backend of its connection is gone"
+	case c.Why == dataplane.ByNoConnection:
+		p.Outcome = "DROP_NO_CONNECTION"
+	default:
 		p.Outcome, p.Why = "DROP_NO_BACKEND", fmt.Sprintf("no backend of %s lives that could take it", service.Name)
 	}
 	return p

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func (s *stage) explain(words []string) string {
 }
 
 func TestEveryRuleIsExplainedInWords(t *testing.T) {
-	for _, why := range dataplane.Rules {
+	for _, why := range append([]dataplane.Why{dataplane.ByConnection, dataplane.ByNoConnection}, dataplane.Rules...) {
 		if whyInWords[why] == "" {
 			t.Errorf("nothing is said of %q", why)
 		}
@@ -48,7 +49,7 @@ func TestEveryRuleIsExplainedInWords(t *testing.T) {
 // What the API still looks at when the daemon ends must not go from under it.
 func TestTheTablesStayWhileSomebodyLooks(t *testing.T) {
 	plane := &serial{dp: fake.New(dataplane.Limits{Services: 1, VIPs: 1, Backends: 2}, 1)}
-	err := plane.Look(func(*dataplane.Tables) error {
+	err := plane.Look(0, func(*dataplane.Tables, iter.Seq[dataplane.Connection]) error {
 		if plane.mu.TryLock() {
 			t.Error("they could be closed while somebody looks")
 		}
@@ -57,7 +58,7 @@ func TestTheTablesStayWhileSomebodyLooks(t *testing.T) {
 	if err := errors.Join(err, plane.Close()); err != nil {
 		t.Error(err)
 	}
-	if err := plane.Look(func(*dataplane.Tables) error { return nil }); err == nil || !strings.Contains(err.Error(), "ending") {
+	if err := plane.Look(0, func(*dataplane.Tables, iter.Seq[dataplane.Connection]) error { return nil }); err == nil || !strings.Contains(err.Error(), "ending") {
 		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ func (s *stage) flows(verb string, words []string, text string) {
 		counters, err = s.plane.Counters()
 		counters.Outcomes[words[0]] += n
 		s.plane.SetCounters(counters)
+	case "connection":
+		s.connect(words)
 	case "packets":
 		s.plane.Change(func(tables *dataplane.Tables) { noteSeconds(tables, words[0], s.daemon.second()) })
 	case "remember":
@@ -36,6 +39,40 @@ func (s *stage) flows(verb string, words []string, text string) {
 	if err != nil {
 		fmt.Fprintf(&s.log, "refused: %v\n", err)
 	}
+}
+
+// connect lets one connection of nat be open: CLIENT VIP BACKEND SECONDS.
+func (s *stage) connect(words []string) {
+	seconds := uint32(0)
+	fmt.Sscan(words[3], &seconds)
+	c := dataplane.Connection{
+		Protocol: dataplane.TCP, Client: netip.MustParseAddrPort(words[0]), VIP: netip.MustParseAddrPort(words[1]),
+		Source: netip.MustParseAddrPort("10.20.0.1:1024"), Backend: netip.MustParseAddrPort(words[2]), State: "established",
+		Begun: s.daemon.second(), Expires: s.daemon.second() + seconds,
+	}
+	tables, err := s.plane.Tables()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for index, backend := range tables.Backends {
+		if backend.ID.String() == words[2] {
+			c.Index = index
+		}
+	}
+	s.plane.SetConnections(c)
+}
+
+// connections are what an operator sees of them.
+func (s *stage) connections() string {
+	list, err := s.daemon.Flows(dataplane.PacketFilter{}, "", 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := fmt.Sprintf("%d of %d\n", list.Total, list.Capacity)
+	for _, f := range list.Flows {
+		text += fmt.Sprintf("%s %s to %s of %s, from %s to %s, %s for %s\n", f.Protocol, f.Client, f.VIP, f.Service, f.Source, f.Backend, f.State, time.Until(f.Expires))
+	}
+	return text
 }
 
 // noteSeconds does what the program does when a packet goes elsewhere than to

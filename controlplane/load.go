@@ -33,6 +33,7 @@ func Check(ctx context.Context, path string, options CheckOptions) (file *config
 		warnings, faults = askConsul(ctx, file, options.Consul)
 		more = append(more, faults...)
 	}
+	warnings = append(warnings, natWarnings(file)...)
 	if mistakes = mistakes.And(more); len(mistakes) > 0 {
 		return nil, warnings, mistakes
 	}

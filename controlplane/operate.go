@@ -93,14 +93,22 @@ func (p *page) find(service, text string) (desired.BackendReport, error) {
 		return desired.BackendReport{}, refusal(http.StatusBadRequest, "%v", err)
 	}
 	var names []string
+	var found []desired.BackendReport
 	for _, b := range s.Backends {
 		if b.State == desired.BackendRejected {
 			continue
 		}
 		if b.Addr == wanted.Addr.Unmap() && (wanted.Port == 0 || wanted.Port == b.Port) {
-			return b, nil
+			found = append(found, b)
 		}
 		names = append(names, address(b))
+	}
+	switch len(found) {
+	case 0:
+	case 1:
+		return found[0], nil
+	default:
+		return desired.BackendReport{}, refusal(http.StatusConflict, "service %s has %d backends at %s; name one by its port, as in %s", service, len(found), wanted.Addr, address(found[0]))
 	}
 	at := netip.AddrPortFrom(wanted.Addr, wanted.Port).String()
 	if wanted.Port == 0 {

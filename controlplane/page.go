@@ -18,9 +18,11 @@ type page struct {
 	placed    placements
 	census    census
 	flowLimit int // of the flow table
-	lastApply *applied
-	samples   samples
-	drift     drift
+	// connectionLimit is that of nat's connections.
+	connectionLimit int
+	lastApply       *applied
+	samples         samples
+	drift           drift
 
 	generation, writeFailures uint64
 
@@ -38,6 +40,9 @@ func (d *daemon) publish() {
 		generation: d.generation, writeFailures: d.writeFailures,
 		attached: d.attach.done, attachErr: d.attach.err,
 		views: map[string]view{}, unkept: d.keeper.warning, unserved: d.web.Problem,
+	}
+	if d.first != nil {
+		p.connectionLimit = int(d.first.Limits.Connections)
 	}
 	for service := range d.watchNames {
 		p.views[service] = d.view(service)

@@ -60,7 +60,7 @@ func (d *daemon) foresee(file *config.File) api.Plan {
 	}
 	d.assume(&in)
 	want, report := desired.Merge(in)
-	want.Second = d.second()
+	want.Second, want.NAT, want.Ingress = d.second(), natSettings(file.NAT), d.ingress()
 	steps, problems := dataplane.Diff(d.tables, want)
 	c := comparison{
 		before: named(d.services), after: named(services), was: d.report, is: report,

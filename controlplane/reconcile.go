@@ -33,6 +33,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	d.want, d.report = desired.Merge(d.input(looked, heard))
 	d.keepDrains()
 	d.want.Second, d.decided = d.second()+applyMargin, true
+	d.want.NAT, d.want.Ingress = natSettings(d.loaded.file.NAT), d.ingress()
 	d.want.Doubted, d.verifying.wrong = d.verifying.wrong, nil
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.narrowed(heard))
@@ -144,6 +145,7 @@ func (d *daemon) facts(heard map[string]bool) desired.Input {
 // factsFor are the facts for a file with these services, whose views view knows.
 func (d *daemon) factsFor(file *config.File, services []desired.Service, view func(service string) view, heard map[string]bool) desired.Input {
 	in := desired.Input{
+		Ingress:   d.ingress(),
 		Services:  services,
 		VIPPools:  file.VIPPools,
 		Views:     map[string]desired.View{},

@@ -33,7 +33,6 @@ type Options struct {
 	Manager    *systemd.Notifier
 	Reload     <-chan os.Signal // each value asks for the configuration to be read again
 	Log        *slog.Logger
-	eventsOnly bool // see attaching
 }
 
 // prober is what the loop asks of package health.
@@ -103,11 +102,10 @@ func Run(ctx context.Context, o Options) error {
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
 		plane: shared, hashSecret: secret, inbox: inbox, prober: prober, hops: hops, watches: discovery,
-		consulAddress: discovery.Address, consulCounts: discovery.Counts, timings: timings, second: monotonicSecond, overrides: overrides,
+		consulAddress: discovery.Address, consulCounts: discovery.Counts, timings: timings, second: monotonicSecond, ifindexes: ifindexes, overrides: overrides,
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}
 	daemon.web = api.NewWeb(file.HTTPListen, api.WebHandler(daemon, timings, o.Log), o.Log)
-	daemon.attach.eventsOnly = o.eventsOnly
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}

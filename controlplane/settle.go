@@ -20,10 +20,12 @@ type settling struct {
 
 // census is what the last whole look through the flow table found.
 type census struct {
-	at        time.Time // its end
-	flows     int
-	byBackend map[uint32]int  // never changed
-	empty     map[uint32]bool // draining backends of which nothing is left; never changed
+	at    time.Time // its end
+	flows int
+	// connections of nat; byBackend has them, too
+	connections int
+	byBackend   map[uint32]int  // never changed
+	empty       map[uint32]bool // draining backends of which nothing is left; never changed
 }
 
 // The pauses between ticks while something is restless, and else.
@@ -50,6 +52,7 @@ func (d *daemon) tick() {
 	unsettled := unsettledServices(d.tables)
 	steps := dataplane.Settle(d.tables, second)
 	if found, whole := s.pass.look(d.tables, second); whole {
+		steps = append(steps, d.countConnections(&found, second)...)
 		d.counted(found)
 		steps = append(steps, s.quarantine.Release(d.tables, s.pass.doubted(d.tables, found), second)...)
 	}
@@ -75,7 +78,7 @@ func (s *settling) wake() time.Time {
 
 // notice finds out whether time has anything to do.
 func (s *settling) notice(tables *dataplane.Tables) {
-	s.restless = s.last.flows > 0
+	s.restless = s.last.flows+s.last.connections > 0
 	for _, entry := range tables.VIPs {
 		s.restless = s.restless || entry.Unsettled || entry.TrackAlways
 	}
@@ -181,7 +184,7 @@ func (d *daemon) draining(visit func(desired.ServiceReport, desired.BackendRepor
 // counted takes a census, and tells of drains that nothing is left of.
 func (d *daemon) counted(found dataplane.Census) {
 	before := d.settling.last.empty
-	now := census{at: time.Now(), flows: found.Flows, byBackend: found.ByBackend, empty: map[uint32]bool{}}
+	now := census{at: time.Now(), flows: found.Flows, connections: found.Connections, byBackend: found.ByBackend, empty: map[uint32]bool{}}
 	d.draining(func(s desired.ServiceReport, b desired.BackendReport, at placement) {
 		if !d.settling.pass.vacant[at.index] || at.slots > 0 || at.fallback > 0 || found.ByBackend[at.index] > 0 {
 			return

@@ -56,6 +56,8 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	packets VIP      one goes to the fallback of each moving slot, now
 //	remember ADDRESS SECONDS N   the program remembers flows
 //	dropped OUTCOME N    the program counts that many packets more
+//	connection CLIENT VIP BACKEND SECONDS    the program makes one of nat, alone
+//	flows            what is listed of them
 //	plan             an operator asks what this configuration would change, which planned says
 //	explain PROTOCOL CLIENT TO    what is said of such a packet
 //	expect           report, tables and warnings
@@ -138,6 +140,8 @@ func play(t *testing.T, story *txtar.Archive) {
 			s.compare(file, s.scene())
 		case "log":
 			s.compare(file, s.log.take())
+		case "flows":
+			s.compare(file, s.connections())
 		case "planned":
 			s.compare(file, s.lastPlan)
 		case "explain":
@@ -218,7 +222,7 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		var slots int
 		fmt.Sscan(rest, &slots)
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.Slots[:slots]) })
-	case "drain", "undrain", "packets", "remember", "dropped":
+	case "drain", "undrain", "packets", "remember", "dropped", "connection":
 		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
 		pause, err := time.ParseDuration(rest)
@@ -286,6 +290,7 @@ func (s *stage) raise(data []byte) *keeper {
 		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
 		consulAddress: s.discovery.Address, consulCounts: s.discovery.Counts, timings: api.NewTimings(),
 		second:    func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
+		ifindexes: func(name string) []uint32 { return map[string][]uint32{"eth0": {2}, "eth1": {3}}[name] },
 		overrides: overrides,
 		keeper:    keeper,
 		manager:   s.manager,

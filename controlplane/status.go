@@ -29,13 +29,14 @@ func (d *daemon) Status() api.Status {
 func (d *daemon) status(p *page, counters *dataplane.Counters) api.Status {
 	status := api.Status{
 		State: "ok", Warnings: p.warnings(), Version: d.version, PID: os.Getpid(), Started: d.started,
-		Config:     api.ConfigStatus{Path: d.path, Loaded: p.loaded.at},
-		Consul:     p.consul(d.consulAddress()),
-		Interfaces: p.interfaces(),
-		Outcomes:   map[string]uint64{},
-		FlowTable:  api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
-		Draining:   p.draining(),
-		Process:    process(),
+		Config:      api.ConfigStatus{Path: d.path, Loaded: p.loaded.at},
+		Consul:      p.consul(d.consulAddress()),
+		Interfaces:  p.interfaces(),
+		Outcomes:    map[string]uint64{},
+		FlowTable:   api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
+		Connections: api.ConnectionTable{Capacity: p.connectionLimit, Open: p.census.connections, CountedAt: p.census.at},
+		Draining:    p.draining(),
+		Process:     process(),
 	}
 	status.DriftRepairs = p.drift.repairs
 	if p.drift.repairs > 0 {

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"encoding/hex"
 	"net/netip"
+	"time"
 
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/desired"
@@ -19,7 +20,7 @@ func declaredServices(file *config.File) []desired.Service {
 	var all []desired.Service
 	for _, s := range file.Services {
 		d := desired.Service{
-			Name: s.Name, Forward: forward(s.Forward), PortMapping: s.PortMapping, Slots: s.Slots, PanicThreshold: s.PanicThreshold,
+			Name: s.Name, Forward: forward(s.Forward), Slots: s.Slots, PanicThreshold: s.PanicThreshold,
 			Tracking: tracking(s.Tracking), AffinityClient: s.Affinity == "client",
 			IdleTimeout: s.IdleTimeout, DrainTimeout: s.DrainTimeout, SlowStart: s.SlowStart,
 		}
@@ -46,6 +47,8 @@ func forward(word string) dataplane.Forward {
 		return dataplane.L2
 	case "gue":
 		return dataplane.GUE
+	case "nat":
+		return dataplane.NAT
 	}
 	return dataplane.IPIP
 }
@@ -194,13 +197,33 @@ func tag(t nexthop.Tag) uint16 {
 	return t.ID
 }
 
+// natSettings takes the source ports in whole steps.
+func natSettings(n config.NAT) dataplane.NATSettings {
+	const step = dataplane.NATPortStep
+	first := (uint32(n.Ports.First) + step - 1) / step * step
+	end := (uint32(n.Ports.Last) + 1) / step * step
+	settings := dataplane.DefaultNATSettings()
+	settings.Sources, settings.FirstPort, settings.Ports = n.Sources, uint16(first), uint16(end-first)
+	t := n.Timeouts
+	settings.Timeouts = dataplane.NATTimeouts{
+		SYN: wholeSeconds(t.Handshake), FirstAnswer: wholeSeconds(t.UDPFirst), Established: wholeSeconds(t.Established),
+		HalfClosed: wholeSeconds(t.HalfClosed), LastAck: settings.Timeouts.LastAck,
+		TimeWait: wholeSeconds(t.TimeWait), Reset: wholeSeconds(t.TimeWait), UDP: wholeSeconds(t.UDP),
+	}
+	return settings
+}
+
+// wholeSeconds rounds up.
+func wholeSeconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
 func sizes(file *config.File, secret uint64) Sizes {
 	return Sizes{
-		Limits: dataplane.Limits{Services: file.Limits.Services, VIPs: file.Limits.VIPs, Backends: file.Limits.Backends},
-		Slots:  file.Limits.Slots,
-		Flows:  file.Limits.Flows,
-		Errors: file.Limits.ICMPErrors,
-		Secret: secret,
+		Limits:      dataplane.Limits{Services: file.Limits.Services, VIPs: file.Limits.VIPs, Backends: file.Limits.Backends},
+		Slots:       file.Limits.Slots,
+		Flows:       file.Limits.Flows,
+		Errors:      file.Limits.ICMPErrors,
+		Connections: file.Limits.Connections,
+		Secret:      secret,
 	}
 }
 

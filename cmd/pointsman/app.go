@@ -43,6 +43,7 @@ Examples:
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),
 			leaf(explainCommand()),
+			leaf(flowsCommand()),
 			leaf(drainCommand()),
 			leaf(undrainCommand()),
 			leaf(dropsCommand()),

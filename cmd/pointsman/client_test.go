@@ -112,6 +112,20 @@ var moving = api.Explanation{
 	Notes: []string{"a QUIC packet whose connection ID names a backend goes there instead"},
 }
 
+func (s scene) Flows(filter dataplane.PacketFilter, state string, limit int) (api.Flows, error) {
+	return connected, nil
+}
+
+var connected = api.Flows{
+	SchemaVersion: 1, Capacity: 262144, Total: 3, States: map[string]int{"established": 2, "syn": 1},
+	Flows: []api.Flow{
+		{Protocol: "tcp", Client: "198.51.100.7:40000", VIP: "192.0.2.10:443", Service: "web", Source: "10.20.0.2:1024", Backend: "10.20.0.11:8443",
+			State: "established", Begun: noon.Add(-time.Minute), Expires: noon.Add(2 * time.Hour)},
+		{Protocol: "tcp", Client: "[2001:db8:7::7]:40000", VIP: "[2001:db8:10::10]:443", Source: "10.20.0.2:1025", Backend: "10.20.0.11:8444",
+			State: "syn", Begun: noon, Expires: noon.Add(8 * time.Second)},
+	},
+}
+
 func (s scene) Drain(r api.DrainRequest, by string) (api.Override, error) {
 	if r.Address != "10.20.0.14" {
 		return api.Override{}, api.NewProblem(http.StatusNotFound, "service web has no backend "+r.Address+"; did you mean 10.20.0.14:443?")
@@ -236,6 +250,8 @@ func TestTables(t *testing.T) {
 		"backends-wide.txt": func() error { return printBackends(&out, backends, true, noon) },
 		"status.txt":        func() error { return printStatusPage(&out, scene{"degraded"}.Status(), noon) },
 		"status-stale.txt":  func() error { return printStatusPage(&out, stale(scene{"degraded"}.Status()), noon) },
+		"flows.txt":         func() error { return printFlows(&out, connected, noon) },
+		"flows-none.txt":    func() error { return printFlows(&out, api.Flows{Capacity: 262144}, noon) },
 		"plan.txt":          func() error { return printPlan(&out, &out, changing) },
 		"plan-nothing.txt":  func() error { return printPlan(&out, &out, api.Plan{Path: "/etc/pointsman/pointsman.hcl"}) },
 		"explain.txt":       func() error { return printExplanation(&out, moving) },
@@ -331,6 +347,9 @@ func TestExitCodes(t *testing.T) {
 		{"drops of a reason that there is not exit with 4", "drops --reason DROP_IT --socket " + ok, exitNotFound, "not dropped for DROP_IT"},
 		{"as many as were asked for are enough", "drops --count 2 --socket " + ok, exitOK, "watching drops"},
 		{"nobody to tell of drops exits with 3", "drops --socket " + nobody, exitUnreachable, "Is it running?"},
+		{"a list of connections exits with 0", "flows --client 198.51.100.7 --socket " + ok, exitOK, ""},
+		{"one to no VIP with 2", "flows --vip web --socket " + ok, exitUsage, "is no VIP"},
+		{"one of less than nothing, too", "flows --limit -1 --socket " + ok, exitUsage, "nothing negative"},
 		{"a plan with changes exits with 8", "plan --socket " + ok, exitChanges, "warning: limits changed"},
 		{"one without exits with 0", "plan --socket " + daemon(t, "settled"), exitOK, ""},
 		{"one of a file with mistakes exits with 5", "plan --socket " + degraded, exitInvalid, "unknown key"},
@@ -359,9 +378,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "flows" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

@@ -165,12 +165,7 @@ const roadPort = "7007"
 // serve answers on the VIP with what it is sent, until the test ends.
 func (r *tunnelRoad) serve(t *testing.T, vip netip.Addr) {
 	t.Helper()
-	r.serveOn(t, vip, roadPort)
-}
-
-func (r *tunnelRoad) serveOn(t *testing.T, vip netip.Addr, port string) {
-	t.Helper()
-	address := net.JoinHostPort(vip.String(), port)
+	address := net.JoinHostPort(vip.String(), roadPort)
 	packets, err := net.ListenPacket("udp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -197,10 +192,8 @@ func (r *tunnelRoad) serveOn(t *testing.T, vip netip.Addr, port string) {
 			if err != nil {
 				return
 			}
-			go func() { // each on its own: one may end without a word of its client
-				io.Copy(conn, conn)
-				conn.Close()
-			}()
+			io.Copy(conn, conn)
+			conn.Close()
 		}
 	}()
 }

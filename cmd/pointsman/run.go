@@ -101,7 +101,7 @@ func runDaemon(c *cli.Context) error {
 
 func opener(pinDir string, log *slog.Logger) func(controlplane.Sizes) (controlplane.DataPlane, error) {
 	return func(s controlplane.Sizes) (controlplane.DataPlane, error) {
-		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots, Flows: s.Flows, Errors: s.Errors, Log: log})
+		plane, err := kernel.Open(kernel.Options{PinDir: pinDir, Secret: s.Secret, Limits: s.Limits, Slots: s.Slots, Flows: s.Flows, Connections: s.Connections, Errors: s.Errors, Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("opening the data plane: %w", err)
 		}

@@ -27,6 +27,10 @@ func (fixed) Services() []ServiceBackends {
 	}
 }
 
+func (fixed) Flows(filter dataplane.PacketFilter, state string, limit int) (Flows, error) {
+	return Flows{SchemaVersion: SchemaVersion, Total: limit, Flows: []Flow{{VIP: filter.String(), State: state}}}, nil
+}
+
 func (fixed) Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error) {
 	if to.Port != 443 {
 		return Explanation{}, NewProblem(http.StatusNotFound, to.String()+" is no VIP")

@@ -44,10 +44,10 @@ type ExplainedBackend struct {
 // ExplainedPacket is what becomes of one kind of packet, if it is sound and fits.
 type ExplainedPacket struct {
 	Kind    string            `json:"kind"`    // "syn", "other", or "any" where they do not differ
-	Outcome string            `json:"outcome"` // "FORWARD" or "DROP_NO_BACKEND"
+	Outcome string            `json:"outcome"` // "FORWARD", "DROP_NO_BACKEND" or "DROP_NO_CONNECTION"
 	Backend *ExplainedBackend `json:"backend,omitempty"`
-	// Rule is "owner", "new owner", "no room", "remembered", "fallback" or
-	// "learning", and Why is that in a sentence.
+	// Rule is "owner", "new owner", "no room", "remembered", "fallback", "learning",
+	// "connection" or "no connection", and Why is that in a sentence.
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
 }

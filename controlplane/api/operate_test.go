@@ -70,6 +70,20 @@ func TestAReloadSaysWhatCameOfIt(t *testing.T) {
 	}
 }
 
+func TestFlowsAreThoseThatWereAskedFor(t *testing.T) {
+	socket := serve(t)
+	list, err := NewClient(socket).Flows(t.Context(), FlowsQuery{VIP: "192.0.2.10:443/tcp", Client: "198.51.100.0/24", State: "syn", Limit: 7})
+	if err != nil || list.Total != 7 || list.Flows[0].State != "syn" || list.Flows[0].VIP != "to 192.0.2.10/32 port 443 tcp from 198.51.100.0/24" {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	for _, q := range []FlowsQuery{{VIP: "web"}, {Client: "web"}, {Limit: -1}} {
+		var problem *Problem
+		if _, err := NewClient(socket).Flows(t.Context(), q); !errors.As(err, &problem) || problem.Status != http.StatusBadRequest {
+			t.Errorf("%+v: got %v", q, err)
+		}
+	}
+}
+
 func TestAPlanIsThatOfTheDaemon(t *testing.T) {
 	plan, err := NewClient(serve(t)).Plan(t.Context())
 	if err != nil || plan.Path != "/etc/p.hcl" || !plan.Changes {

@@ -19,6 +19,9 @@ type Source interface {
 	Status() Status
 	// Services are all services with their backends, sorted by name.
 	Services() []ServiceBackends
+	// Flows are the connections that the filter wants, in a state unless that is "",
+	// and at most limit of them unless that is 0.
+	Flows(filter dataplane.PacketFilter, state string, limit int) (Flows, error)
 	// Explain says where a client's packets to an exact VIP go. An error of type
 	// *Problem is the answer.
 	Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error)
@@ -51,6 +54,7 @@ func questions(source Source) *http.ServeMux {
 		answer(w, http.StatusOK, "application/json", list)
 	})
 	mux.HandleFunc("GET /v1/explain", explain(source))
+	mux.HandleFunc("GET /v1/flows", flows(source))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
 	})

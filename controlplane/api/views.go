@@ -28,6 +28,7 @@ type Status struct {
 	DriftRepairs int               `json:"drift_repairs"`
 	LastRepair   *Repair           `json:"last_drift_repair,omitempty"`
 	FlowTable    FlowTable         `json:"flow_table"`
+	Connections  ConnectionTable   `json:"connections"`
 	Draining     []Draining        `json:"draining"` // backends that still have flows to lose
 	Outcomes     map[string]uint64 `json:"outcomes"` // packets since the program was loaded, by what became of them
 	Process      Process           `json:"process"`
@@ -99,6 +100,13 @@ type FlowTable struct {
 	Inserted   uint64    `json:"inserted"`
 	Evicted    uint64    `json:"evicted"` // of those inserted, in the place of an expired flow
 	Refused    uint64    `json:"refused"` // for want of room
+}
+
+// ConnectionTable is how many connections of nat there are.
+type ConnectionTable struct {
+	Capacity  int       `json:"capacity"`
+	Open      int       `json:"open"` // those that are closed and whose ports still rest among them
+	CountedAt time.Time `json:"counted_at"`
 }
 
 // Draining is a backend that takes no new flows and keeps those it has.
@@ -182,7 +190,7 @@ type Backend struct {
 	Slots   uint32    `json:"slots"` // of the service's, how many are its own
 	// FallbackSlots are those whose flows are its unless remembered elsewhere.
 	FallbackSlots   uint32 `json:"fallback_slots"`
-	RememberedFlows int    `json:"remembered_flows"` // as of flow_table.counted_at
+	RememberedFlows int    `json:"remembered_flows"` // under nat connections; as of flow_table.counted_at
 	Drain           *Drain `json:"drain,omitempty"`  // absent where nobody drains it
 	Source          string `json:"source"`
 	Node            string `json:"node,omitempty"`

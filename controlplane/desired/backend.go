@@ -2,6 +2,7 @@ package desired
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -77,6 +78,8 @@ func objectionToHop(in Input, s Service, b backend) string {
 		return hop.Problem
 	case s.Forward == dataplane.L2 && hop.Gateway.IsValid():
 		return fmt.Sprintf("is behind gateway %s, and l2 reaches only its own segment", hop.Gateway)
+	case s.Forward == dataplane.NAT && !slices.Contains(in.Ingress, hop.Interface):
+		return "its answers would come in where they are not seen: add the interface that leads to it to interfaces, for nat"
 	}
 	return ""
 }

@@ -57,7 +57,11 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 			b.State, b.Reason = BackendRejected, text
 			continue
 		}
-		b.Key = s.identity(*b)
+		// Where the port is the client's, two ports of one address are one backend.
+		b.Key = dataplane.ID{Addr: b.Addr}
+		if s.changesPort() {
+			b.Key.Port = b.Port
+		}
 		// A forgotten registration of the same address must not take the
 		// living one out, so the better status speaks for the address.
 		rival, taken := speaker[b.Key]
@@ -66,9 +70,9 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 			speaker[b.Key] = b
 		case rival.facts.Status < b.facts.Status:
 			speaker[b.Key] = b
-			rival.rejectDuplicate(s, *b)
+			rival.rejectDuplicate(*b)
 		default:
-			b.rejectDuplicate(s, *rival)
+			b.rejectDuplicate(*rival)
 		}
 	}
 	return all
@@ -77,35 +81,31 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 func newBackend(s Service, facts Instance) backend {
 	b := backend{facts: facts}
 	b.Source, b.ID, b.Node, b.Addr, b.Port = facts.Source, facts.ID, facts.Node, facts.Addr, facts.Port
-	if b.Port == 0 && facts.Rejected == "" && len(s.VIPs) > 0 && s.VIPs[0].LastPort == 0 {
+	if b.Port == 0 && facts.Rejected == "" && s.hasDefaultPort() {
 		b.Port = s.VIPs[0].Port
 	}
 	return b
 }
 
-// identity is what tells a backend from the service's others on its way there.
-// IP in IP names no port: two ports of one host are one backend, which maps the
-// VIP's to either. So is a host on the VIP's own port under GUE, whatever it
-// calls that.
-func (s Service) identity(b backend) dataplane.ID {
-	id := dataplane.ID{Addr: b.Addr}
-	if s.PortMapping && s.Forward == dataplane.GUE && !listensOn(s, b.Port) {
-		id.Port = b.Port
+// changesPort tells whether backends may listen on other ports than the VIPs'.
+func (s Service) changesPort() bool { return s.Forward == dataplane.NAT }
+
+// hasDefaultPort tells whether the first VIP says which port a backend has that
+// names none: where ports are changed, all of them must agree.
+func (s Service) hasDefaultPort() bool {
+	if len(s.VIPs) == 0 || s.VIPs[0].LastPort != 0 {
+		return false
 	}
-	return id
+	return !s.changesPort() || !slices.ContainsFunc(s.VIPs, func(v dataplane.VIP) bool { return v.LastPort != 0 || v.Port != s.VIPs[0].Port })
 }
 
-func (b *backend) rejectDuplicate(s Service, of backend) {
+func (b *backend) rejectDuplicate(of backend) {
 	name := of.ID
 	if name == "" {
 		name = netip.AddrPortFrom(of.Addr, of.Port).String()
 	}
 	b.State, b.Key = BackendRejected, dataplane.ID{}
-	if s.PortMapping && b.Port != of.Port {
-		b.Reason = fmt.Sprintf("listens on port %d beside %s on %d of the same host, and nothing under %s tells them apart: gue does", b.Port, name, of.Port, s.Forward)
-		return
-	}
-	b.Reason = fmt.Sprintf("registered twice: %s is a backend already, as %s", b.Addr, name)
+	b.Reason = fmt.Sprintf("registered twice: %s is a backend already, as %s", of.Key, name)
 }
 
 // compareCandidates orders by identity, and equals by the facts that are to

@@ -20,6 +20,8 @@ type Input struct {
 	Views    map[string]View // by service name; missing is a view not Known
 	Verdicts map[Key]Verdict // missing is Unknown
 	Hops     map[netip.Addr]Hop
+	// Ingress are the interfaces that packets are seen on, by ifindex.
+	Ingress []uint32
 	// Overrides are the operators' wishes, at most one a backend.
 	Overrides []Override
 	Before    Report // what Merge said last; the zero Report at a start
@@ -46,11 +48,9 @@ type Service struct {
 	Name    string
 	VIPs    []dataplane.VIP
 	Forward dataplane.Forward
-	// PortMapping says that backends map the VIPs' port, which is one, to others.
-	PortMapping bool
-	Slots       uint32
-	Warning     Warning
-	Probed      bool // the balancer's own probes have a word
+	Slots   uint32
+	Warning Warning
+	Probed  bool // the balancer's own probes have a word
 	// ProbePort overrides the port that probes connect to; 0 does not.
 	ProbePort uint16
 	// AllowedBackends limits where discovered backends may be; empty is anywhere.

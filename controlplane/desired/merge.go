@@ -54,6 +54,10 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 		IdleTCP: seconds(s.IdleTimeout), IdleUDP: seconds(s.IdleTimeout),
 		QUIC: s.QUIC,
 	}
+	if s.Forward == dataplane.NAT {
+		// Each connection is remembered by itself, so slots have nothing to digest.
+		want.NAT, want.Tracking = true, dataplane.TrackNever
+	}
 	backends := candidates(guard, s, in.Views[s.Name].Instances)
 
 	for i := range backends {

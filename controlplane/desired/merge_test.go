@@ -22,6 +22,7 @@ func newWorld(instances ...Instance) *world {
 		Now:      noon,
 		Services: []Service{web()},
 		VIPPools: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Ingress:  []uint32{2},
 		Views:    map[string]View{"web": {Known: true, Instances: instances}},
 		Verdicts: map[Key]Verdict{},
 		Hops:     map[netip.Addr]Hop{},
@@ -73,15 +74,6 @@ func (w *world) lost(addr string) *world         { delete(w.Hops, netip.MustPars
 func (w *world) probe(addr string, h Health, reason string) *world {
 	w.Services[0].Probed = true
 	w.Verdicts[Key{"web", netip.MustParseAddr(addr), 443}] = Verdict{h, reason}
-	return w
-}
-
-// beside adds a service admin on a VIP, without backends.
-func (w *world) beside(text string) *world {
-	admin := web()
-	admin.Name, admin.VIPs = "admin", []dataplane.VIP{vip(text)}
-	w.Services = append(w.Services, admin)
-	w.Views["admin"] = View{Known: true}
 	return w
 }
 

@@ -47,5 +47,5 @@ type Found struct{ Backends []dataplane.ID }
 func (i Instance) vouchedFor() bool { return i.Rejected == "" && i.Status != Critical }
 
 func (i Instance) is(id dataplane.ID) bool {
-	return i.Addr.IsValid() && i.Addr.Unmap() == id.Addr.Unmap() && (id.Port == 0 || id.Port == i.Port)
+	return i.Addr.IsValid() && i.Addr.Unmap() == id.Addr.Unmap() && (id.Port == 0 || i.Port == 0 || id.Port == i.Port)
 }
