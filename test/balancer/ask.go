@@ -130,3 +130,9 @@ func (b *Balancer) Explain(ctx context.Context, protocol, client, vip string) (a
 	var explained api.Explanation
 	return explained, b.ask(ctx, &explained, "explain", protocol, client, vip)
 }
+
+// Flows are what pointsman flows -o json prints.
+func (b *Balancer) Flows(ctx context.Context, flags ...string) (api.Flows, error) {
+	var flows api.Flows
+	return flows, b.ask(ctx, &flows, append([]string{"flows"}, flags...)...)
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"iter"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -24,6 +25,10 @@ type plane struct{ *earlier.DataPlane }
 func (plane) HoldFragments() (dataplane.Fragments, error) { return nil, dataplane.ErrCannotHold }
 
 func (plane) WatchDrops() (dataplane.Drops, error) { return fake.NewDrops(), nil }
+
+func (plane) Connections(uint32) iter.Seq[dataplane.Connection] {
+	return func(func(dataplane.Connection) bool) {}
+}
 
 func (plane) Inspect() []string { return nil }
 

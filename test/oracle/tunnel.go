@@ -17,10 +17,7 @@ func overhead(backend dataplane.BackendEntry) int {
 	case dataplane.L2:
 		return 0
 	case dataplane.GUE:
-		size += udpSize + gueSize
-		if backend.Port != 0 {
-			size += guePortSize
-		}
+		return size + udpSize + gueSize
 	}
 	return size
 }
@@ -40,7 +37,7 @@ func (p *packet) outerHeaders(backend dataplane.BackendEntry, entropy uint32) (h
 	o := outer{p.tos, inner, backend.Hop.Source, backend.Addr}
 	var shim []byte
 	if backend.Forward == dataplane.GUE {
-		shim = gue(inner, p.length, entropy, backend.Port)
+		shim = gue(inner, p.length, entropy)
 		o.protocol = protocolUDP
 	}
 	if backend.OuterFamilyV6() {

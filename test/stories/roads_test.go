@@ -80,7 +80,7 @@ service "road-%d" {
 }
 
 // fullSegments sends enough on one connection that its segments are as long as
-// the client's wire lets them be, and reads it back.
+// the client's wire lets them be, and reads it back. A name of "" is anybody's.
 func (s *stage) fullSegments(vip, name string) {
 	s.t.Helper()
 	conn, err := s.Lab.Client.Dial(s.t.Context(), "tcp", vip)
@@ -91,6 +91,11 @@ func (s *stage) fullSegments(vip, name string) {
 	_, err = fmt.Fprintln(conn, line)
 	s.must(err)
 	lines := bufio.NewReader(conn)
+	if name == "" {
+		greeting, err := lines.Peek(len("backend-1"))
+		s.must(err)
+		name = string(greeting)
+	}
 	for _, want := range []string{name + "\n", name + " " + line + "\n"} {
 		got, err := lines.ReadString('\n')
 		if err != nil || got != want {
