@@ -57,7 +57,8 @@ func (s scene) Status() api.Status {
 		Services:     api.ServiceCounts{OK: 1, Degraded: 1},
 		LastApply:    &api.Apply{At: noon.Add(-90 * time.Second), Steps: 5, ApplyMS: 1.25},
 		DriftRepairs: 2, LastRepair: &api.Repair{At: noon.Add(-40 * time.Second), Found: "the program was detached from eth0"},
-		FlowTable: api.FlowTable{Capacity: 1048576, Remembered: 33, CountedAt: noon.Add(-2 * time.Second), Inserted: 40, Refused: 1},
+		Connections: api.ConnectionTable{Capacity: 262144, Open: 12},
+		FlowTable:   api.FlowTable{Capacity: 1048576, Remembered: 33, CountedAt: noon.Add(-2 * time.Second), Inserted: 40, Refused: 1},
 		Draining: []api.Draining{{
 			Service: "web", Address: "10.20.0.14:443", Reason: "in maintenance in Consul", FallbackSlots: 21845, RememberedFlows: 33,
 			Drain: api.Drain{Since: noon.Add(-5 * time.Minute), CutAt: noon.Add(5 * time.Minute)},

@@ -92,6 +92,9 @@ func printStatusPage(w io.Writer, status api.Status, now time.Time) error {
 	line("packets", "%s", outcomes(status.Outcomes))
 	flows := status.FlowTable
 	line("flow table", "%d of %d remembered, %d refused", flows.Remembered, flows.Capacity, flows.Refused)
+	if n := status.Connections; n.Open > 0 {
+		line("nat", "%d of %d connections", n.Open, n.Capacity)
+	}
 	for _, d := range status.Draining {
 		line("draining", "%s of %s: %s, cut in %s, %s", d.Address, d.Service,
 			left(d.Slots, d.FallbackSlots, d.RememberedFlows), age(d.CutAt.Sub(now)), d.Reason)

@@ -49,6 +49,8 @@ var (
 	flowInserts   = describe("flow_table_inserts_total", "Flows that were remembered, since the maps were made.")
 	flowEvictions = describe("flow_table_evictions_total", "Flows that were remembered in the place of an expired one, since the maps were made.")
 	flowRefusals  = describe("flow_table_refusals_total", "Flows that were not remembered for want of room, since the maps were made.")
+	natOpen       = describe("nat_connections", "Connections of forward = nat, as of the last count.")
+	natCapacity   = describe("nat_connections_capacity", "Connections of forward = nat that there can be.")
 	mapErrors     = describe("map_errors_total", "Changes of the tables that failed, and were tried again.")
 	driftRepairs  = describe("drift_repairs_total", "Times that something was found otherwise than the daemon had left it, and mended.")
 
@@ -131,6 +133,8 @@ func (c collecting) dataPlane(status Status) {
 	c.counter(flowInserts, status.FlowTable.Inserted)
 	c.counter(flowEvictions, status.FlowTable.Evicted)
 	c.counter(flowRefusals, status.FlowTable.Refused)
+	c.gauge(natOpen, float64(status.Connections.Open))
+	c.gauge(natCapacity, float64(status.Connections.Capacity))
 }
 
 // verdict is the first word of an outcome's name: forward, pass, reply, hold or drop.
