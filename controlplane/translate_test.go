@@ -3,6 +3,7 @@ package controlplane
 import (
 	"testing"
 
+	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/nexthop"
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -25,5 +26,13 @@ func TestTagsAreTheirTCIAndShownAsNumbers(t *testing.T) {
 				t.Errorf("%x, shown as %q; want %x and %q", got.VLAN, nextHop(got.Hop), row.want, row.shown)
 			}
 		})
+	}
+}
+
+func TestTheLimitsOfTheFileReachTheDataPlane(t *testing.T) {
+	file := &config.File{Limits: config.Limits{Services: 1, VIPs: 2, Backends: 3, Slots: 4, Flows: 5, ICMPErrors: 6}}
+	want := Sizes{Limits: dataplane.Limits{Services: 1, VIPs: 2, Backends: 3}, Slots: 4, Flows: 5, Errors: 6, Secret: 7}
+	if got := sizes(file, 7); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
