@@ -166,6 +166,16 @@ func (h *Host) Ignore(from netip.Prefix) error {
 	return nil
 }
 
+// Port is the far end of an interface's cable: the switch, and its port.
+func (h *Host) Port(iface string) (other *Host, name string) {
+	for _, p := range h.plugs {
+		if p.near == iface {
+			return p.host, p.name
+		}
+	}
+	return nil, ""
+}
+
 // Unplug pulls the host's cables: nothing reaches it and it reaches nobody.
 // The host itself sees its links lose their carrier.
 func (h *Host) Unplug() error { return h.replug((*netlink.Handle).LinkSetDown) }

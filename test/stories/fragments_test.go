@@ -36,12 +36,13 @@ service "dns-%d" {
 	}
 	s := open(t, lab.Options{Backends: 2}, 1, 2, 3)
 	s.begin(services)
+	s.overhear()
 	for _, h := range s.Lab.Backends {
 		s.must(answerNoLongerThanTheClientsWire(h, s.Lab.Client))
 	}
 	for i, forward := range modes {
 		for _, vip := range []netip.Addr{lab.VIP4(byte(i + 1)), lab.VIP6(byte(i + 1))} {
-			t.Run(fmt.Sprintf("by the client's own stack, to %s by %s", vip, forward), func(t *testing.T) { s.in(t).echoesLong(vip) })
+			t.Run(fmt.Sprintf("by the client's own stack, to %s by %s", vip, forward), func(t *testing.T) { s.in(t).echoesLong(netip.AddrPortFrom(vip, 53)) })
 			for _, order := range []struct {
 				name string
 				of   func(a, b [][]byte) [][]byte
@@ -52,7 +53,7 @@ service "dns-%d" {
 				{"interleaved and in reverse", func(a, b [][]byte) [][]byte { return reversed(interleaved(a, b)) }},
 			} {
 				t.Run(fmt.Sprintf("%s, to %s by %s", order.name, vip, forward), func(t *testing.T) {
-					s.in(t).echoesFragments(vip, order.of)
+					s.in(t).echoesFragments(netip.AddrPortFrom(vip, 53), order.of)
 				})
 			}
 		}
@@ -116,9 +117,9 @@ func interleaved(a, b [][]byte) (both [][]byte) {
 }
 
 // echoesLong leaves the fragments to the client.
-func (s *stage) echoesLong(vip netip.Addr) {
+func (s *stage) echoesLong(vip netip.AddrPort) {
 	s.t.Helper()
-	conn, err := s.Lab.Client.Dial(s.t.Context(), "udp", netip.AddrPortFrom(vip, 53).String())
+	conn, err := s.Lab.Client.Dial(s.t.Context(), "udp", vip.String())
 	s.must(err)
 	defer conn.Close()
 	s.must(conn.SetDeadline(time.Now().Add(patience)))
@@ -135,9 +136,8 @@ func (s *stage) echoesLong(vip netip.Addr) {
 
 // echoesFragments sends two datagrams in an order of their fragments, and wants
 // both back.
-func (s *stage) echoesFragments(vip netip.Addr, order func(a, b [][]byte) [][]byte) {
+func (s *stage) echoesFragments(to netip.AddrPort, order func(a, b [][]byte) [][]byte) {
 	s.t.Helper()
-	to := netip.AddrPortFrom(vip, 53)
 	conn, err := s.Lab.Client.Dial(s.t.Context(), "udp", to.String())
 	s.must(err)
 	defer conn.Close()
@@ -150,9 +150,9 @@ func (s *stage) echoesFragments(vip netip.Addr, order func(a, b [][]byte) [][]by
 	for i, text := range texts {
 		datagrams[i] = fragmentsOf(s.t, from, to, uint16(from.Port())+uint16(i), []byte(text))
 	}
-	raw := s.rawSocket(vip.Is6())
+	raw := s.rawSocket(to.Addr().Is6())
 	for _, fragment := range order(datagrams[0], datagrams[1]) {
-		s.must(raw.send(fragment, vip))
+		s.must(raw.send(fragment, to.Addr()))
 	}
 	answer := make([]byte, 65536)
 	for len(texts) > 0 {

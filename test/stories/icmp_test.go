@@ -40,6 +40,7 @@ func TestPrivilegedPingIsAnsweredByVIPsAndByNothingElse(t *testing.T) {
 	need(t, "ping", "iputils-ping")
 	s := open(t, lab.Options{Backends: 2}, 1)
 	s.begin(webOn(1, "ipip"))
+	s.overhearAt(s.Lab.Client, "eth0")
 	for _, vip := range []netip.Addr{lab.VIP4(1), lab.VIP6(1)} {
 		longest := "1472" // of a client's wire
 		if vip.Is6() {
@@ -100,6 +101,7 @@ func TestPrivilegedABackendLearnsThatItsAnswersDoNotFitTheClientsSide(t *testing
 		services += webOn(byte(i+1), forward)
 	}
 	s.begin(services)
+	s.overhear()
 	for _, client := range []netip.Addr{s.Lab.Client.Addr4, s.Lab.Client.Addr6} {
 		s.must(narrowTo(s.Lab.Router, "eth0", client))
 	}

@@ -64,6 +64,7 @@ service "road-%d" {
 	}
 	s := open(t, roads, numbers...)
 	s.begin(services.String())
+	s.overhear()
 	for i, r := range everyRoad() {
 		t.Run(r.promise, func(t *testing.T) {
 			s, vip := s.in(t), r.vip(numbers[i])

@@ -55,6 +55,7 @@ service "road-%d" {
 	}
 	s := open(t, narrow, numbers...)
 	s.begin(services.String())
+	s.overhear()
 	for i, r := range tightRoads() {
 		t.Run("a connection that sends full segments, "+r.promise, func(t *testing.T) {
 			s.in(t).learnsByTCP(r.vip(numbers[3*i])+":7000", r)
@@ -71,6 +72,29 @@ service "road-%d" {
 	}
 	if n := s.outcome("DROP_TOO_BIG"); n != 0 {
 		t.Errorf("%d packets were too big and nobody was told", n)
+	}
+}
+
+// By l2 a packet fits as it is, unless the backends' segment takes shorter ones than
+// the clients'.
+func TestPrivilegedClientsLearnThatASegmentOfBackendsIsNarrower(t *testing.T) {
+	s := open(t, lab.Options{SecondSegment: 1}, 1, 2)
+	segment, err := s.Host.Links().LinkByName("eth1")
+	s.must(err)
+	s.must(s.Host.Links().LinkSetMTU(segment, tight))
+	s.interfaces = `["eth0", "eth1"]`
+	s.begin(fmt.Sprintf(`
+service "l2" {
+  listen  = ["%s:7000/tcp", "[%s]:7000/tcp", "%s:53/udp", "[%s]:53/udp"]
+  forward = "l2"
+  slots   = 251
+  backend "{{v4 1}}" {}
+}`, lab.VIP4(1), lab.VIP6(1), lab.VIP4(2), lab.VIP6(2)))
+	s.overhear()
+	for _, clients := range []string{"4", "6"} {
+		r := tightRoad{road{"IPv" + clients + " by l2", "l2", clients, "{{v4 1}}", "backend-1"}, tight}
+		t.Run("a connection that sends full segments, "+r.promise, func(t *testing.T) { s.in(t).learnsByTCP(r.vip(1)+":7000", r) })
+		t.Run("datagrams that must not be fragmented, "+r.promise, func(t *testing.T) { s.in(t).learnsByUDP(r.vip(2)+":53", r) })
 	}
 }
 

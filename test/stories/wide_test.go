@@ -43,6 +43,10 @@ func TestPrivilegedClientsReachAnyAddressAndPortOfAWideVIP(t *testing.T) {
 		s.must(s.DecapPrefixes(t.Context(), h, vips...))
 	}
 	s.begin(wide)
+	s.overhear()
+	for _, h := range s.Lab.Backends {
+		s.must(answerNoLongerThanTheClientsWire(h, s.Lab.Client))
+	}
 	for _, row := range []struct {
 		promise, vip, backend string
 	}{
@@ -81,6 +85,17 @@ func TestPrivilegedClientsReachAnyAddressAndPortOfAWideVIP(t *testing.T) {
 				t.Errorf("%d echo requests were answered", after-before)
 			}
 		})
+	}
+	for _, vip := range []netip.AddrPort{netip.MustParseAddrPort("192.0.2.99:8000"), netip.MustParseAddrPort("[2001:db8:10:0:1::99]:9000")} {
+		t.Run("fragments to "+vip.String(), func(t *testing.T) {
+			s := s.in(t)
+			s.echoesLong(vip)
+			s.echoesFragments(vip, interleaved)
+			s.echoesFragments(vip, func(a, b [][]byte) [][]byte { return reversed(interleaved(a, b)) })
+		})
+	}
+	if n := s.outcome("DROP_FRAGMENT"); n != 0 {
+		t.Errorf("%d fragments were dropped", n)
 	}
 	for _, vip := range []string{"tcp 192.0.2.10:9000", "udp 192.0.2.64:9000"} {
 		s.noneAnswered(vip)
