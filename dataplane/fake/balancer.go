@@ -51,6 +51,9 @@ func (b *Balancer) alive(index uint32) bool {
 func (b *Balancer) Look(p Packet, vip dataplane.VIPEntry, second uint32) uint32 {
 	p.SYN = false
 	slot := b.hash.Slot(p.Client, p.VIP, vip)
+	if int(slot) >= len(b.tables.Slots) {
+		return b.Choose(p, vip, second) // nobody, which leaves no trace
+	}
 	bucket, condition, events := b.bucket(p, second), b.tables.Conditions.At(slot, p.VIP.Protocol), b.Events
 	flows := slices.Clone(bucket.flows)
 	chosen := b.Choose(p, vip, second)

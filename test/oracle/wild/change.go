@@ -36,6 +36,9 @@ func (w *World) change(d *Dice, second uint32) []dataplane.Step {
 		put := pick(d, w.vips)
 		put.Entry = pick(d, w.vips).Entry
 		put.Entry.Unsettled = d.oneIn(2)
+		if d.oneIn(8) { // which somebody else must have written
+			put.Entry.FirstSlot = 2 * Slots
+		}
 		if put.VIP.Protocol != dataplane.UDP {
 			put.Entry.QUIC = dataplane.QUIC{}
 		}

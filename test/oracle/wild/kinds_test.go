@@ -48,10 +48,20 @@ func kinds() map[string]func(moment) bool {
 			vip, found := m.vip()
 			return found && m.forwards() && m.Tables.VIPs[vip].AffinityClient
 		},
-		"flow-inserted":                      func(m moment) bool { return m.remembered.Inserted > m.remembered.Evicted },
-		"flow-evicted":                       func(m moment) bool { return m.remembered.Evicted > 0 },
-		"flow-refused":                       func(m moment) bool { return m.remembered.Refused > 0 },
-		"too-many-icmp-errors":               func(m moment) bool { return m.Outcome == oracle.DropTooBig && m.wouldBeAnsweredLater() },
+		"flow-inserted":        func(m moment) bool { return m.remembered.Inserted > m.remembered.Evicted },
+		"flow-evicted":         func(m moment) bool { return m.remembered.Evicted > 0 },
+		"flow-refused":         func(m moment) bool { return m.remembered.Refused > 0 },
+		"too-many-icmp-errors": func(m moment) bool { return m.Outcome == oracle.DropTooBig && m.wouldBeAnsweredLater() },
+		"slots-that-are-not-there": func(m moment) bool {
+			vip, found := m.vip()
+			return found && m.Outcome == oracle.DropNoBackend && m.Tables.VIPs[vip].FirstSlot >= wild.Slots
+		},
+		"icmp-cut-short": func(m moment) bool {
+			return m.Outcome == oracle.DropUnreadable && m.isIPv4() && m.protocol() == packet.ICMP
+		},
+		"icmp-quotes-a-chain-cut-short": func(m moment) bool {
+			return m.Outcome == oracle.DropICMPQuote && m.isIPv6() && m.to() == packet.ICMPv6 && m.at(40+8+6)>>8 == packet.Options && m.at(40+8+8) == m.at(24)
+		},
 		"icmp-error-over-ipv4":               func(m moment) bool { return m.forwards() && m.isIPv4() && m.protocol() == packet.ICMP },
 		"icmp-error-over-ipv6":               func(m moment) bool { return m.forwards() && m.isIPv6() && m.to() == packet.ICMPv6 },
 		"in-by-one-interface-out-by-another": func(m moment) bool { return m.forwards() && m.Interface != 1 && m.Verdict == oracle.Redirect },
