@@ -215,6 +215,10 @@ func (t *Tables) Mend(left *dataplane.Tables) ([]string, error) {
 		held.SeesWide = left.SeesWide
 		found = append(found, "the switch for wide VIPs was changed")
 	}
+	if held.SeesNAT != left.SeesNAT || !held.NAT.Equal(left.NAT) {
+		held.SeesNAT, held.NAT = left.SeesNAT, left.NAT
+		found = append(found, "the settings of nat were changed")
+	}
 	return found, nil
 }
 

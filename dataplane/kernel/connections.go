@@ -145,10 +145,10 @@ func encodeNAT(settings dataplane.NATSettings) (lbNatSettings, error) {
 
 func decodeNAT(encoded lbNatSettings) dataplane.NATSettings {
 	settings := dataplane.NATSettings{FirstPort: uint16(encoded.FirstPort), Ports: uint16(encoded.PortCount)}
-	for _, source := range encoded.SourcesV4[:encoded.SourcesV4Count] {
+	for _, source := range encoded.SourcesV4[:min(encoded.SourcesV4Count, dataplane.MaxNATSources)] {
 		settings.Sources = append(settings.Sources, decodeAddress(source))
 	}
-	for _, source := range encoded.SourcesV6[:encoded.SourcesV6Count] {
+	for _, source := range encoded.SourcesV6[:min(encoded.SourcesV6Count, dataplane.MaxNATSources)] {
 		settings.Sources = append(settings.Sources, decodeAddress(source))
 	}
 	for field, states := range natTimeouts(&settings.Timeouts) {

@@ -22,7 +22,7 @@ func (d *DataPlane) Mend(left *dataplane.Tables) ([]string, error) {
 	)
 	// Interfaces and backends before what leads to them.
 	for _, mend := range []func(*dataplane.Tables) ([]string, error){
-		d.mendEgress, d.mendServices, d.mendBackends, d.mendQUICIDs, d.mendAddresses, d.mendPrefixes, d.mendVIPs, d.mendNotes,
+		d.mendEgress, d.mendNAT, d.mendServices, d.mendBackends, d.mendQUICIDs, d.mendAddresses, d.mendPrefixes, d.mendVIPs, d.mendNotes,
 	} {
 		mended, err := mend(left)
 		found, failures = append(found, mended...), append(failures, err)
@@ -76,6 +76,29 @@ func (d *DataPlane) mendEgress(left *dataplane.Tables) ([]string, error) {
 	}
 	return mendHash(d.objects.Egress, interfaces, func(ifindex uint32) string { return fmt.Sprintf("interface %d", ifindex) })
 }
+
+func (d *DataPlane) mendNAT(left *dataplane.Tables) ([]string, error) {
+	held, settings := make(map[uint32]lbNatSettings), make(map[uint32]lbNatSettings)
+	if !left.NAT.Equal(dataplane.NATSettings{}) {
+		encoded, err := encodeNAT(left.NAT)
+		if err != nil {
+			return nil, err
+		}
+		settings[0] = encoded
+	}
+	err := each(d.objects.Nat, func(key uint32, value lbNatSettings) {
+		if value != (lbNatSettings{}) {
+			held[key] = value
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return mend(d.objects.Nat, held, settings, theValue)
+}
+
+// theValue is the name of the only entry of a map.
+func theValue(uint32) string { return "the value" }
 
 func (d *DataPlane) mendServices(left *dataplane.Tables) ([]string, error) {
 	services := make(map[uint32]lbService, len(left.Services))
@@ -151,9 +174,8 @@ func (d *DataPlane) mendVIPs(left *dataplane.Tables) ([]string, error) {
 
 // mendNotes is about what the maps say of themselves.
 func (d *DataPlane) mendNotes(*dataplane.Tables) ([]string, error) {
-	value := func(uint32) string { return "the value" }
-	found, err := mendHash(d.objects.Layouts, map[uint32]lbLayout{0: d.layout}, value)
-	more, failure := mendHash(d.objects.TypeNotes, map[uint32]lbMapTypes{0: *d.typeNotes}, value)
+	found, err := mendHash(d.objects.Layouts, map[uint32]lbLayout{0: d.layout}, theValue)
+	more, failure := mendHash(d.objects.TypeNotes, map[uint32]lbMapTypes{0: *d.typeNotes}, theValue)
 	return append(found, more...), errors.Join(err, failure)
 }
 
@@ -161,6 +183,10 @@ func (d *DataPlane) mendSwitches(left *dataplane.Tables) (found []string) {
 	wide, words := uint32(one(left.SeesWide)), d.mapped.switches
 	if atomic.SwapUint32(&words.Wide, wide) != wide {
 		found = append(found, "the switch for wide VIPs was changed")
+	}
+	nat := uint32(one(left.SeesNAT))
+	if atomic.SwapUint32(&words.Nat, nat) != nat {
+		found = append(found, "the switch for connections of nat was changed")
 	}
 	d.watching.Lock()
 	defer d.watching.Unlock()

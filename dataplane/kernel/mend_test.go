@@ -18,7 +18,7 @@ import (
 // mended are the maps that Mend makes again what they were left as.
 var mended = []string{
 	lbMapVips, lbMapVipAddresses, lbMapSwitches, lbMapWidePrefixes, lbMapWideVips, lbMapQuicIds,
-	lbMapBackends, lbMapEgress, lbMapServices, lbMapTypeNotes, lbMapLayouts,
+	lbMapBackends, lbMapEgress, lbMapServices, lbMapNat, lbMapTypeNotes, lbMapLayouts,
 }
 
 // mendedElsewhere are those whose memory the tables share.
@@ -26,13 +26,15 @@ var mendedElsewhere = []string{lbMapSlots, lbMapConditions}
 
 // notMended are those of which nobody can tell what they should be, and why.
 var notMended = map[string]string{
-	lbMapFlows:           "the program's memory of flows: it alone knows where they went",
-	lbMapFragments:       "the program's memory of the last ten seconds",
-	lbMapHeldFragments:   "rings: what is in them is on its way, and a reader puts itself there",
-	lbMapOutcomes:        "counted by the program",
-	lbMapFlowEvents:      "counted by the program",
-	lbMapBackendCounters: "counted by the program",
-	lbMapErrorBudget:     "counted by the program, and over in a second",
+	lbMapFlows:             "the program's memory of flows: it alone knows where they went",
+	lbMapConnections:       "the program's memory of connections, as flows are",
+	lbMapConnectionReplies: "the same",
+	lbMapConnectionTags:    "the same",
+	lbMapFragments:         "the program's memory of the last ten seconds",
+	lbMapOutcomes:          "counted by the program",
+	lbMapFlowEvents:        "counted by the program",
+	lbMapBackendCounters:   "counted by the program",
+	lbMapErrorBudget:       "counted by the program, and over in a second",
 }
 
 func TestEveryMapIsMendedOrSaysWhyNot(t *testing.T) {
@@ -68,6 +70,9 @@ func everything(t *testing.T) (*harness, string) {
 	h.want(quic, web)
 	web.Backends = append(web.Backends, backendTo(backend4.Next(), dataplane.L2, egress))
 	h.want(quic, web) // slots of web are in motion from now on
+	nat := dataplane.DefaultNATSettings()
+	nat.Sources = []netip.Addr{source4, source6}
+	h.apply(dataplane.PutNAT{Settings: nat})
 	if _, err := h.plane.Attach([]string{"egress0"}); err != nil {
 		t.Fatal(err)
 	}
