@@ -6,38 +6,46 @@
 
 /* A place in a line for a new connection. */
 struct room {
-	__u32 index;	/* of what was free, expired, or else the half-open connection that is silent for longest */
+	__u32 index;
 	__u32 living;	/* in the line */
-	__u32 rank;	/* 2 if that was free or expired, 1 if half open, 0 if there is none */
+	__u32 fitness;	/* of the place; 0 if there is none */
+	__u32 now;
 	__u64 seen;	/* its tag */
 };
 
-static __always_inline void look_for_room(struct room *room, __u32 at, __u32 now, const struct nat_settings *settings)
+#define FIT_IS_FREE 0xffffffffU
+
+/* Free and expired ones before half-open ones, of which the longer a connection is silent the better; never any other. */
+static __always_inline __u32 fitness_of(__u64 tag, __u32 now, const struct nat_settings *settings)
+{
+	__u32 state = tag_state(tag);
+
+	if (!tag_lives(tag, now))
+		return FIT_IS_FREE;
+	return state > HALF_OPEN_LAST ? 0 : 1 + now + seconds_of(settings, state) - (__u32)tag;
+}
+
+/* Looked at by the verifier on its own, so that it does not follow the eight places' fates into what comes after. */
+__noinline int look_for_room(struct room *room, __u32 at)
 {
 	struct tag_line *line = bpf_map_lookup_elem(&connection_tags, &at);
-	__u32 silent = 0;
+	struct nat_settings *settings = find_nat_settings();
 
-	if (!line)
-		return;
+	if (!room || !line || !settings)
+		return 0;
 	for (__u32 i = 0; i < TAGS_PER_LINE; i++) {
 		__u64 tag = READ_ONCE(line->tag[i]);
-		__u32 state = tag_state(tag), silence;
+		__u32 fitness = fitness_of(tag, room->now, settings);
 
-		if (!tag_lives(tag, now)) {
-			room->rank = 2;
-			room->index = at * TAGS_PER_LINE + i;
-			room->seen = tag;
+		if (fitness != FIT_IS_FREE)
+			room->living++;
+		if (fitness <= room->fitness)
 			continue;
-		}
-		room->living++;
-		silence = now + seconds_of(settings, state) - (__u32)tag;
-		if (room->rank == 2 || state > HALF_OPEN_LAST || (room->rank == 1 && silence < silent))
-			continue;
-		room->rank = 1;
+		room->fitness = fitness;
 		room->index = at * TAGS_PER_LINE + i;
 		room->seen = tag;
-		silent = silence;
 	}
+	return 0;
 }
 
 /*
@@ -83,20 +91,20 @@ static __always_inline void give_back(const struct claim *claim)
  */
 __noinline int claim_entry(struct claim *claim)
 {
-	struct nat_settings *settings = find_nat_settings();
 	struct room room = {}, other = {};
 	__u64 *at;
 
-	if (!claim || !settings)
+	if (!claim)
 		return 0;
-	look_for_room(&room, line_of(claim->hash, 0), claim->now, settings);
+	room.now = other.now = claim->now;
+	look_for_room(&room, line_of(claim->hash, 0));
 	if (room.living > LINE_HALF) {
-		look_for_room(&other, line_of(claim->hash, 1), claim->now, settings);
-		if (other.rank > room.rank || (other.rank == room.rank && other.living < room.living))
+		look_for_room(&other, line_of(claim->hash, 1));
+		if (other.fitness > room.fitness || (other.fitness == room.fitness && other.living < room.living))
 			room = other;
 	}
 	at = find_tag(room.index);
-	if (!room.rank || !at)
+	if (!room.fitness || !at)
 		return 0;
 	claim->index = room.index;
 	claim->tag = make_tag(digest_of(claim->hash), tag_generation(room.seen) + 1, CONNECTION_CLAIMED,

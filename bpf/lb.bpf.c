@@ -125,13 +125,13 @@ static __noinline enum outcome go_by_nat(struct xdp_md *ctx, struct packet *pkt,
 {
 	enum outcome result;
 
-	if (pkt->nat == NAT_REPLY)
-		result = send_reply(ctx, pkt);
-	else if (!(result = find_or_begin(ctx, pkt, vip)))
-		result = send_request(ctx, pkt);
+	/* Nothing would tell the others where to go. */
 	if (pkt->fragment)
-		remember_first(pkt, result);
-	return result;
+		return pkt->nat == NAT_REPLY ? PASS_NOT_VIP : DROP_FRAGMENT;
+	if (pkt->nat == NAT_REPLY)
+		return send_reply(ctx, pkt);
+	result = find_or_begin(ctx, pkt, vip);
+	return result ? result : send_request(ctx, pkt);
 }
 
 /* The first step that objects names the packet's outcome. */

@@ -8,7 +8,7 @@
 #include "begin.h"
 #include "judge.h"
 #include "send.h"
-#include "translate.h"
+#include "translate_error.h"
 #include "way_back.h"
 
 /* The backend of a connection, if it is still the one that it was begun with, and lives. */
@@ -69,18 +69,21 @@ static __always_inline int proves(struct xdp_md *ctx, const struct packet *pkt, 
 	return bpf_ntohl(tcp->ack_seq) - bpf_ntohl(connection->backend_isn) - 1 < PROOF_WINDOW;
 }
 
-static __always_inline void note_request(struct xdp_md *ctx, const struct packet *pkt,
-					 const struct connection *connection)
+/* What a client's packet changes of its connection. Not inlined, for the sake of the stack. */
+__noinline int note_request(struct xdp_md *ctx, struct packet *pkt)
 {
-	struct sign sign = {
-		.flags = pkt->tcp_flags,
-		.from_client = 1,
-		.protocol = pkt->to.protocol,
-	};
+	struct connection *connection = pkt ? bpf_map_lookup_elem(&connections, &pkt->connection) : NULL;
+	struct sign sign = { .from_client = 1 };
 
+	if (!connection || pkt->looking)
+		return 0;
+	sign.flags = pkt->tcp_flags;
+	sign.protocol = pkt->to.protocol;
 	if (tag_state(pkt->tag) == CONNECTION_SYN_ACK)
 		sign.proves = proves(ctx, pkt, connection);
 	live_on(pkt, &sign);
+	learn_way_back(ctx, pkt, connection);
+	return 0;
 }
 
 static __always_inline void write_request(struct passage *passage, const struct connection *connection,
@@ -142,13 +145,10 @@ __noinline enum outcome send_request(struct xdp_md *ctx, struct packet *pkt)
 	pkt->backend = connection->backend;
 	ifindex = backend->ifindex;
 	write_request(&passage, connection, backend);
-	if (!pkt->looking) {
-		note_request(ctx, pkt, connection);
-		learn_way_back(ctx, pkt, connection);
-	}
+	note_request(ctx, pkt);
 	if (!still_there(pkt))
 		return DROP_NO_CONNECTION;
-	if ((result = translate(ctx, pkt, &passage)))
+	if ((result = pkt->looking ? translate_error(ctx, pkt, &passage) : translate(ctx, pkt, &passage)))
 		return result;
 	return send(ctx, pkt, ifindex);
 }
@@ -203,7 +203,7 @@ __noinline enum outcome send_reply(struct xdp_md *ctx, struct packet *pkt)
 		note_reply(ctx, pkt, connection);
 	if (!still_there(pkt))
 		return DROP_NO_CONNECTION;
-	if ((result = translate(ctx, pkt, &passage)))
+	if ((result = pkt->looking ? translate_error(ctx, pkt, &passage) : translate(ctx, pkt, &passage)))
 		return result;
 	result = send(ctx, pkt, ifindex);
 	return result ? result : REPLY_BACKEND;

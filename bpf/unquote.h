@@ -61,6 +61,7 @@ static __always_inline enum outcome unquote(struct xdp_md *ctx, struct packet *p
 	if (!ports || ip->transport + sizeof(*ports) > end)
 		return DROP_ICMP_QUOTE;
 
+	pkt->ip_headers = ip->transport - pkt->ip_offset; /* up to the quoted ports: for nat, which changes those, too */
 	pkt->to.protocol = ip->protocol;
 	pkt->to.port = ports->source;
 	pkt->source = ip->destination;
@@ -77,13 +78,25 @@ static __always_inline int is_answered(struct xdp_md *ctx, const struct packet *
 	return is_echo_request(pkt, icmp) && ip->plain && is_host(&pkt->source, pkt->to.v6) && !is_to_group(ctx);
 }
 
+/* To an address that may be a nat source. Anything but FORWARD says that it is no error about a flow from there. */
+static __always_inline enum outcome read_error(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
+{
+	struct icmp *icmp = header_at(ctx, ip->transport, sizeof(*icmp));
+
+	if (ip->fragment || !icmp || !is_error(pkt, icmp))
+		return PASS_ICMP;
+	pkt->least = ip->transport - pkt->ip_offset + sizeof(*icmp);
+	pkt->unanswerable = 1;
+	return is_true_length(pkt) ? unquote(ctx, pkt, ip) : DROP_BAD_LENGTH;
+}
+
 /* FORWARD if the packet goes on as one of the flow that it is about. */
 static __always_inline enum outcome read_message(struct xdp_md *ctx, struct packet *pkt, struct headers *ip)
 {
 	struct icmp *icmp;
 
 	if (!is_vip_address(pkt))
-		return PASS_NOT_VIP;
+		return nat_is_on() && !read_error(ctx, pkt, ip) ? FORWARD : PASS_NOT_VIP;
 	if (ip->fragment)
 		return PASS_ICMP;
 	icmp = header_at(ctx, ip->transport, sizeof(*icmp));

@@ -48,6 +48,14 @@ static __always_inline enum outcome find_vip(struct packet *pkt, struct vip **vi
 	return PASS_NOT_VIP;
 }
 
+static __always_inline int nat_is_on(void)
+{
+	__u32 first = 0;
+	struct switch_words *on = bpf_map_lookup_elem(&switches, &first);
+
+	return on && READ_ONCE(on->nat);
+}
+
 static __noinline int is_vip_address(const struct packet *pkt)
 {
 	struct vip_address key = { .address = pkt->to.address, .v6 = pkt->to.v6 };

@@ -54,7 +54,11 @@ func (p talk) frame(t testing.TB) []byte {
 	}
 	frame := bytes.Clone(buffer.Bytes())
 	if p.noSum {
-		copy(frame[len(frame)-len(p.payload)-2:], []byte{0, 0})
+		udp := 14 + 20
+		if p.from.Addr().Is6() {
+			udp = 14 + 40
+		}
+		copy(frame[udp+6:], []byte{0, 0})
 	}
 	return frame
 }

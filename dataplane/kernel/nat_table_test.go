@@ -1,7 +1,11 @@
 package kernel
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -165,6 +169,123 @@ func TestPrivilegedWhatBelongsToNoConnectionIsTheHosts(t *testing.T) {
 	s.apply(dataplane.SeeNAT{})
 	sent := answer(got, "A", "").frame(t)
 	expect(t, s.send(sent), xdpPass, sent, "PASS_NOT_VIP")
+}
+
+// Two CPUs open connections of the same clients, and of their own, in a race.
+func TestPrivilegedCPUsThatRaceShareNoPortAndNoConnection(t *testing.T) {
+	const clients = 6000
+	settings := fewPorts(8192)
+	settings.Timeouts.SYN = 600 // none is over before it is counted, however slow the machine
+	s := newNAT(t, natOptions(t, 1<<14), settings, natBackend(backend4))
+	var racers sync.WaitGroup
+	for cpu := range 2 {
+		racers.Go(func() {
+			frame := knock(clientOf(0)).frame(t)
+			for i := range clients {
+				client := clientOf(i)
+				if i%2 == 1 {
+					client = clientOf(1<<16*cpu + i)
+				}
+				addr := client.Addr().As4()
+				copy(frame[14+12:], addr[:])
+				s.run(frame)
+			}
+		})
+	}
+	racers.Wait()
+	ports, owners := make(map[uint16]bool), make(map[netip.AddrPort]bool)
+	for c := range s.plane.Connections(monotonicSecond()) {
+		if ports[c.Source.Port()] {
+			t.Errorf("port %d has two connections", c.Source.Port())
+		}
+		if owners[c.Client] {
+			t.Errorf("%s has two connections", c.Client)
+		}
+		ports[c.Source.Port()], owners[c.Client] = true, true
+	}
+	if len(ports) < clients { // 9,000, less those that were dropped in the race
+		t.Errorf("there are %d connections of %d", len(ports), clients*3/2)
+	}
+}
+
+func TestPrivilegedAFragmentGetsToNoConnection(t *testing.T) {
+	s := newNAT(t, natOptions(t, 0), dataplane.DefaultNATSettings(), natBackend(backend4))
+	sent := knock(clientOf(1))
+	sent.protocol, sent.flags, sent.seq = dataplane.UDP, "", 0
+	got := s.request(sent)
+	for outcome, p := range map[string]talk{"DROP_FRAGMENT": sent, "PASS_NOT_VIP": answer(got, "", "")} {
+		frame := p.frame(t)
+		frame[14+6] = 0x20 // more fragments
+		if got := s.send(frame); got.moved[outcome] != 1 {
+			t.Errorf("counters moved by %v, want %s", got.moved, outcome)
+		}
+	}
+}
+
+func TestPrivilegedAPacketThatMayGoNoFurtherIsDropped(t *testing.T) {
+	for _, mix := range natMixes {
+		t.Run(mix.name, func(t *testing.T) {
+			s := newNAT(t, natOptions(t, 0), dataplane.DefaultNATSettings(), natBackend(mix.backend))
+			sent := talk{
+				from: netip.AddrPortFrom(mix.client, 40000), to: netip.AddrPortFrom(mix.vip, 80), protocol: dataplane.UDP, hops: 2, payload: "x",
+			}
+			got := s.request(sent)
+			sent.hops = 1
+			s.refuse(sent, "DROP_TTL")
+			back := answer(got, "", "y")
+			back.hops = 1
+			s.refuse(back, "DROP_TTL")
+		})
+	}
+}
+
+// A socket leaves the sum to hardware that a virtual device has not got; UDP over
+// IPv4 may have none, which IPv6 does not allow.
+func TestPrivilegedAChecksumThatIsNotThereIsSummedUp(t *testing.T) {
+	for _, mix := range natMixes {
+		for _, protocol := range []dataplane.Protocol{dataplane.TCP, dataplane.UDP} {
+			t.Run(mix.name+" "+protocol.String(), func(t *testing.T) {
+				s := newNAT(t, natOptions(t, 0), dataplane.DefaultNATSettings(), natBackend(mix.backend))
+				for size := range 132 {
+					sent := talk{
+						from: netip.AddrPortFrom(mix.client, uint16(40000+size)), to: netip.AddrPortFrom(mix.vip, 80), protocol: protocol,
+						flags: "S", payload: strings.Repeat("odd", size),
+					}
+					if protocol == dataplane.UDP {
+						sent.flags = ""
+					}
+					got := s.send(pending(sent.frame(t)))
+					if heard := hear(t, got.frame); heard.payload != sent.payload {
+						t.Fatalf("%d bytes come as %q", 3*size, heard.payload)
+					}
+					if protocol == dataplane.UDP && mix.client.Is4() {
+						sent.noSum = true
+						if heard := hear(t, s.send(sent.frame(t)).frame); heard.noSum != mix.backend.Is4() {
+							t.Fatalf("without a sum of its own it comes as %+v", heard)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// pending is a frame whose transport checksum is as Linux leaves it to hardware:
+// the sum of the pseudo header.
+func pending(frame []byte) []byte {
+	ip, at, protocol := frame[14:], 20, frame[14+9]
+	pseudo := bytes.Clone(ip[12:20])
+	end := int(binary.BigEndian.Uint16(ip[2:]))
+	if frame[12] != 8 {
+		at, protocol, pseudo = 40, ip[6], bytes.Clone(ip[8:40])
+		end = 40 + int(binary.BigEndian.Uint16(ip[4:]))
+	}
+	pseudo = append(pseudo, 0, protocol, byte((end-at)>>8), byte(end-at))
+	if protocol == byte(dataplane.TCP) {
+		at += 10
+	}
+	binary.BigEndian.PutUint16(ip[at+6:], sum16(pseudo))
+	return frame
 }
 
 func TestPrivilegedAClientThatIsABackendGetsItsAnswer(t *testing.T) {
