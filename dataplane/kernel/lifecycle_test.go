@@ -74,6 +74,9 @@ func TestPrivilegedTheKernelHoldsWhatTheStepsSay(t *testing.T) {
 		if !equal {
 			t.Fatalf("the kernel holds\n%+v, the steps say\n%+v", got, h.tables)
 		}
+		if found, err := h.plane.Mend(h.tables); err != nil || len(found) > 0 {
+			t.Fatalf("what we did ourselves is taken for someone else's doing: %q, %v", found, err)
+		}
 	}
 }
 

@@ -169,9 +169,11 @@ func cramped(s *stage, _ func(), frame []byte) {
 	s.must(s.Host.Do(func() error { return program.RunCramped(frame, index) }))
 }
 
-// withoutEgress is quicker than the daemon, which puts the interface back.
+// withoutEgress stops the daemon meanwhile, which would put the interface back.
 func withoutEgress(s *stage, send func(), _ []byte) {
 	s.t.Helper()
+	s.must(s.Daemon.Signal(unix.SIGSTOP))
+	defer func() { s.must(s.Daemon.Signal(unix.SIGCONT)) }()
 	egress := s.pinned("maps/egress")
 	defer egress.Close()
 	s.must(egress.Delete(uint32(s.index("eth1"))))
