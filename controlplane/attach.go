@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -46,7 +48,11 @@ func (d *daemon) keepAttached() {
 	}
 	for _, now := range a.done {
 		if !slices.Contains(before, now) {
-			d.log.Info("attached", "interface", now.Interface, "mode", now.Mode, reasonOf(now.Reason))
+			level := slog.LevelInfo
+			if now.Reason != "" { // it works, and is slower
+				level = slog.LevelWarn
+			}
+			d.log.Log(context.Background(), level, "attached", "interface", now.Interface, "mode", now.Mode, reasonOf(now.Reason))
 		}
 	}
 	if a.err != nil {

@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -22,7 +24,51 @@ func mounts(script string) []string {
 // unprivileged is root whom file modes concern.
 func unprivileged(t *testing.T) []string { return asTheUnit(t) }
 
-// refusals are starts that cannot be. Prepare returns what undoes it.
+// unitRights are the unit's capabilities but one.
+func unitRights(but string) func(*testing.T) []string {
+	all := []string{"bpf", "net_admin", "perfmon", "net_raw"}
+	return capable(slices.DeleteFunc(all, func(name string) bool { return name == but })...)
+}
+
+// starts is no exit code: the daemon says it, and runs.
+const starts = -1
+
+// bothInterfaces asks for the program on a second interface, too.
+func bothInterfaces(s *stage) { s.interfaces = `["eth0", "eth1"]`; s.configure(unprobed) }
+
+// occupied lets another tool have the second interface.
+func occupied(how string) func(*stage) (undo func()) {
+	return func(s *stage) func() {
+		leave, err := s.Lab.Balancer.Occupy("eth1", how)
+		s.must(err)
+		theirs := s.programOn("eth1")
+		bothInterfaces(s)
+		return func() {
+			if now := s.programOn("eth1"); now != theirs {
+				s.t.Errorf("their program %d on eth1 was replaced by %d", theirs, now)
+			}
+			s.must(leave())
+		}
+	}
+}
+
+// programOn is the id of the XDP program on an interface of the balancer; 0 is none.
+func (s *stage) programOn(iface string) uint32 {
+	s.t.Helper()
+	link, err := s.Lab.Balancer.Links().LinkByName(iface)
+	s.must(err)
+	if link.Attrs().Xdp == nil {
+		return 0
+	}
+	return link.Attrs().Xdp.ProgId
+}
+
+const theirsIsThere = "attaching to eth1: another XDP program, id "
+
+var leftToThem = []string{theirsIsThere, "is attached; remove it with `ip link set dev eth1 xdp off`, or end whatever put it there (`bpftool link` and `bpftool net` tell)"}
+
+// refusals are starts that cannot be, or not as the file wants them. Prepare returns
+// what undoes it.
 var refusals = []struct {
 	promise string
 	under   func(*testing.T) []string
@@ -30,24 +76,34 @@ var refusals = []struct {
 	code    int
 	says    []string
 }{
-	{"without the right to make maps", capable("net_admin", "perfmon"), nil, 1,
+	{"without CAP_BPF", unitRights("bpf"), nil, 1,
 		[]string{"starting: this process lacks CAP_BPF (to make maps);", "setcap cap_bpf,cap_perfmon,cap_net_admin+ep"}},
-	{"without the right to load the program", capable("net_admin", "bpf"), nil, 1,
+	{"without CAP_PERFMON", unitRights("perfmon"), nil, 1,
 		[]string{"lacks CAP_PERFMON (to load the program);"}},
-	{"without the right to attach it", capable("perfmon", "bpf"), nil, 1,
+	{"without CAP_NET_ADMIN", unitRights("net_admin"), nil, 1,
 		[]string{"lacks CAP_NET_ADMIN (to attach it to interfaces);"}},
 	{"without any right", capable(), nil, 1,
 		[]string{"lacks CAP_BPF", "and CAP_PERFMON", "and CAP_NET_ADMIN", "run it as root", "CapabilityBoundingSet="}},
+	{"without CAP_NET_RAW, which nothing needs yet", unitRights("net_raw"), nil, starts,
+		[]string{`"msg":"attached","interface":"eth0"`}},
+	{"with another tool's program on an interface, in the driver", nil, occupied("native"), starts, leftToThem},
+	{"with another tool's program on an interface, in generic mode", nil, occupied("generic"), starts, leftToThem},
+	{"with another tool's program on an interface, by a link", nil, occupied("link"), starts, leftToThem},
+	{"with an interface whose driver refuses native mode", nil,
+		func(s *stage) func() {
+			s.must(s.Lab.Balancer.RefuseXDP("eth1"))
+			bothInterfaces(s)
+			return func() {}
+		}, starts, []string{`"level":"WARN","msg":"attached","interface":"eth1","mode":"generic","reason":"the driver refuses native mode: `}},
 	{"without a BPF file system", mounted("umount --lazy /sys/fs/bpf"), nil, 1,
 		[]string{"making a folder for pins: mkdir /sys/fs/bpf", "there is no BPF file system on", "mount -t bpf bpf /sys/fs/bpf"}},
-	{"with one that is read-only", mounted("mount --bind /sys/fs/bpf /sys/fs/bpf; mount -o remount,bind,ro /sys/fs/bpf"),
-		func(s *stage) func() { s.must(s.Detach(s.t.Context())); return func() {} }, 1,
-		[]string{"read-only file system; ", "ReadWritePaths=/sys/fs/bpf"}},
 	{"with a state directory that cannot be read", unprivileged,
 		func(s *stage) func() { return s.chmod(s.StateDir(), 0) }, 1,
 		[]string{"reading {state}/hash-secret: permission denied; {state} must belong to the user that the daemon runs as, with mode 0700: ls -ld {state}"}},
 	{"with a file where the state directory should be", nil, (*stage).replaceState, 1,
 		[]string{"reading {state}/hash-secret: not a directory; {state} must be a directory: move away what is there, or name another state_dir"}},
+	{"with a full disk", nil, (*stage).fillState, starts,
+		[]string{"no space left on device; make room there: df -h {state}"}},
 	{"with a configuration that cannot be read", unprivileged,
 		func(s *stage) func() { return s.chmod(s.ConfigPath(), 0) }, 5,
 		[]string{"{config}: the file cannot be read: permission denied", "the user that runs this must be allowed to"}},
@@ -90,13 +146,28 @@ func (s *stage) replaceState() (undo func()) {
 	}
 }
 
+// fillState puts the state directory, as it is, on a disk that is full.
+func (s *stage) fillState() (undo func()) {
+	s.t.Helper()
+	secret, err := os.ReadFile(filepath.Join(s.StateDir(), "hash-secret"))
+	s.must(err)
+	s.must(unix.Mount("tmpfs", s.StateDir(), "tmpfs", 0, "size=16k,mode=0700"))
+	s.must(os.WriteFile(filepath.Join(s.StateDir(), "hash-secret"), secret, 0o600))
+	if err := os.WriteFile(filepath.Join(s.StateDir(), "junk"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		s.t.Fatalf("filling the disk ended with %v", err)
+	}
+	return func() { s.must(unix.Unmount(s.StateDir(), unix.MNT_DETACH)) }
+}
+
 func TestPrivilegedAStartThatCannotBeSaysWhatToDoAndLeavesWhatRuns(t *testing.T) {
-	s := open(t, lab.Options{Backends: 2}, 1, 2)
+	s := open(t, lab.Options{Backends: 2, SecondSegment: 1}, 1, 2)
+	s.begin(unprobed)
+	asking := s.keepAsking(allVIPs...)
+	s.must(s.Daemon.Stop())
 	for _, row := range refusals {
 		t.Run(row.promise, func(t *testing.T) {
 			s := s.in(t)
-			s.begin(unprobed)
-			s.must(s.Daemon.Stop())
+			s.configure(unprobed)
 			if row.prepare != nil {
 				defer row.prepare(s)()
 			}
@@ -104,20 +175,62 @@ func TestPrivilegedAStartThatCannotBeSaysWhatToDoAndLeavesWhatRuns(t *testing.T)
 				s.Under = row.under(t)
 				defer func() { s.Under = nil }()
 			}
-			said := s.refused(row.code)
+			var says []string
 			for _, part := range row.says {
-				part = strings.NewReplacer("{state}", s.StateDir(), "{config}", s.ConfigPath(), "{socket}", s.Socket()).Replace(part)
-				if !strings.Contains(said, part) {
-					t.Errorf("it said %q, want %q", said, part)
-				}
+				says = append(says, strings.NewReplacer("{state}", s.StateDir(), "{config}", s.ConfigPath(), "{socket}", s.Socket()).Replace(part))
 			}
-			if strings.Contains(row.promise, "read-only") {
-				return // nothing was left to run
+			if row.code == starts {
+				s.startsSaying(says)
+			} else if missing := lacks(s.refused(row.code), says); missing != nil {
+				t.Error(missing)
 			}
 			for _, vip := range allVIPs {
 				s.allAnswered(vip, s.ask(vip, 20))
 			}
 		})
+	}
+	s.configure(unprobed)
+	s.must(s.Start())
+	_, err := s.AwaitReady(t.Context())
+	s.must(err)
+	s.nothingLost(asking.finish())
+}
+
+// startsSaying starts the daemon, awaits that it is ready and has said all this, and
+// stops it.
+func (s *stage) startsSaying(parts []string) {
+	s.t.Helper()
+	before := len(s.Log())
+	s.must(s.Start())
+	s.await("it is attached to eth0 and says all", func() error {
+		now, err := s.Status(s.t.Context())
+		if err == nil {
+			err = lacks(s.Log()[before:], parts)
+		}
+		if err == nil && !slices.ContainsFunc(now.Interfaces, func(in api.Interface) bool { return in.Name == "eth0" && in.Mode == "native" }) {
+			err = fmt.Errorf("it is on %+v", now.Interfaces)
+		}
+		return err
+	})
+	s.must(s.Daemon.Stop())
+}
+
+// lacks tells what of it was not said, if anything.
+func lacks(said string, parts []string) error {
+	for _, part := range parts {
+		if !strings.Contains(said, part) {
+			return fmt.Errorf("it said %q, want %q", said, part)
+		}
+	}
+	return nil
+}
+
+func TestPrivilegedAStartOnAReadOnlyBPFFileSystemSaysWhatToDo(t *testing.T) {
+	s := open(t, lab.Options{Backends: 2}, 1)
+	s.configure(web)
+	s.Under = mounts("mount --bind /sys/fs/bpf /sys/fs/bpf; mount -o remount,bind,ro /sys/fs/bpf")
+	if missing := lacks(s.refused(1), []string{"read-only file system; ", "ReadWritePaths=/sys/fs/bpf"}); missing != nil {
+		t.Error(missing)
 	}
 }
 
