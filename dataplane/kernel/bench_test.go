@@ -70,7 +70,7 @@ func takeTurns(tb testing.TB, all []*prepared, rounds, packets int) timings {
 func TestPrivilegedEveryScenarioIsWhatItSays(t *testing.T) {
 	const packets = 4096
 	for _, p := range prepareAll(t, oneWorldOfEachKind(scenarios())) {
-		if p.outcome == "" {
+		if p.in == nil {
 			p.run(t, packets)
 			continue
 		}
@@ -98,6 +98,9 @@ func TestPrivilegedEveryScenarioIsWhatItSays(t *testing.T) {
 func oneWorldOfEachKind(all []scenario) []scenario {
 	chosen := make(map[string]string)
 	return slices.DeleteFunc(all, func(s scenario) bool {
+		if s.cut != "" {
+			return true // it is no whole program
+		}
 		kind, _ := kindOf(s.world)
 		if chosen[kind] == "" {
 			chosen[kind] = s.world

@@ -30,24 +30,31 @@ func prepareAll(tb testing.TB, all []scenario) []*prepared {
 		if s.empty == "" && worlds[s.world] == nil {
 			worlds[s.world] = openWorld(tb, s.world)
 		}
-		ready = append(ready, prepare(tb, s, worlds[s.world]))
+		p, err := prepare(tb, s, worlds[s.world])
+		if err != nil {
+			tb.Logf("%s is left out: %v", s.name, err)
+			continue
+		}
+		ready = append(ready, p)
 	}
 	return ready
 }
 
-func prepare(tb testing.TB, s scenario, in *benchWorld) *prepared {
+func prepare(tb testing.TB, s scenario, in *benchWorld) (p *prepared, err error) {
 	tb.Helper()
-	p := &prepared{scenario: s, in: in, frame: s.flow.frame()}
+	p = &prepared{scenario: s, in: in, frame: s.flow.frame()}
 	var program *ebpf.Program
 	if s.empty != "" {
 		program = newProgram(tb, emptyPrograms[s.empty])
 	} else if program = in.plane.objects.PointsmanLb; s.cut != "" {
-		program = in.cutShort(tb, s.cut)
+		if program, err = in.cutShort(tb, s.cut); err != nil {
+			return nil, err
+		}
 	}
 	for range max(s.cpus, 1) {
 		p.drivers = append(p.drivers, flowDriver(tb, program, s.flowBits, s.flow))
 	}
-	return p
+	return p, nil
 }
 
 // turn is the time of one packet in nanoseconds, the mean of many. What the caches
