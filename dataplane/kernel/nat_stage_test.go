@@ -11,7 +11,8 @@ import (
 // natStage is a balancer with one service whose backends are behind NAT.
 type natStage struct {
 	*harness
-	skew uint32
+	settings dataplane.NATSettings
+	skew     uint32
 }
 
 // The port that a backend listens on, of all things.
@@ -35,8 +36,7 @@ func newNAT(t testing.TB, options Options, settings dataplane.NATSettings, backe
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { plane.Close() })
-	s := &natStage{harness: harnessOn(t, plane)}
-	s.apply(dataplane.PutNAT{Settings: settings}, dataplane.SeeNAT{On: true})
+	s := &natStage{harness: harnessOn(t, plane), settings: settings}
 	s.serve(backends...)
 	return s
 }
@@ -44,11 +44,13 @@ func newNAT(t testing.TB, options Options, settings dataplane.NATSettings, backe
 // serve gives the service these backends.
 func (s *natStage) serve(backends ...dataplane.Backend) {
 	s.t.Helper()
-	s.want(serviceOn("web", backends...))
-	for vip, entry := range s.tables.VIPs {
-		entry.NAT = true
-		s.apply(dataplane.PutVIP{VIP: vip, Entry: entry})
+	service := serviceOn("web", backends...)
+	service.NAT = true
+	steps, problems := dataplane.Diff(s.tables, dataplane.State{Services: []dataplane.Service{service}, NAT: s.settings})
+	if len(problems) > 0 {
+		s.t.Fatal(problems)
 	}
+	s.apply(steps...)
 }
 
 // wait lets so many seconds go by.
