@@ -46,6 +46,9 @@ func run(ctx context.Context, binary string, samples int) (err error) {
 	}
 	s := &stage{Balancer: balancer.New(network, binary)}
 	defer func() { err = errors.Join(err, s.Close(), network.Close()) }()
+	if err := network.Router.AddRoute(traffic.FloodNet, network.Client.Addr4); err != nil {
+		return err // without it the router takes the flood's senders for forged
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
