@@ -67,7 +67,10 @@ static __always_inline enum outcome dissect_transport(struct xdp_md *ctx, struct
 		if (ip->fragment == FIRST_FRAGMENT)
 			pkt->least = ip_headers + sizeof(struct udphdr);
 	}
-	return header ? FORWARD : unreadable(pkt);
+	if (!header)
+		return unreadable(pkt);
+	note_ports(pkt, header, pkt->to.protocol, pkt->to.v6);
+	return FORWARD;
 }
 
 static __always_inline int is_icmp(const struct packet *pkt)

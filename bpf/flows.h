@@ -74,39 +74,75 @@ static __always_inline void count_flow(enum flow_event event)
 		(*counter)++;
 }
 
-/*
- * Where the flow itself stands in its bucket, living, and the word there;
- * FLOWS_PER_BUCKET if it does not. Digests first: time matters to one at most.
- */
-static __always_inline __u32 find_flow(const struct flow_bucket *bucket, __u64 hash, __u32 now, __u64 *word)
+/* Whether an entry is of the flow, and lives. */
+static __always_inline int is_flow(__u64 entry, __u64 hash, __u32 now)
 {
-	__u32 place = FLOWS_PER_BUCKET;
+	return entry && (entry ^ hash) >> DIGEST_SHIFT == 0 && !flow_expired(entry, now);
+}
+
+/* The last place with the flow's digest, living or not; FLOWS_PER_BUCKET if there is none. */
+static __always_inline __u32 find_digest(const struct flow_bucket *bucket, __u64 hash)
+{
+	__u64 place = FLOWS_PER_BUCKET;
 
 	for (__u32 i = 0; i < FLOWS_PER_BUCKET; i++) {
-		__u64 flow = READ_ONCE(bucket->flow[i]);
+		__u64 other = (READ_ONCE(bucket->flow[i]) ^ hash) >> DIGEST_SHIFT;
+		__u64 same = (__s64)(other - 1) >> 63; /* all ones, or zero */
 
-		if (flow >> DIGEST_SHIFT == hash >> (64 - DIGEST_BITS) && flow && !flow_expired(flow, now)) {
-			place = i;
-			*word = flow;
-		}
+		/* No branch: where in its bucket a flow is nobody can predict. The compiler would see through it. */
+		asm("" : "+r"(same));
+		place ^= (place ^ i) & same;
 	}
 	return place;
 }
 
-/* A place of no flow or of an expired one, and the word there; FLOWS_PER_BUCKET if all of them live. */
-static __always_inline __u32 find_room(const struct flow_bucket *bucket, __u32 now, __u64 *word)
+/* Looks at every entry with care. */
+static __noinline __u32 find_flow_slowly(const struct flow_bucket *bucket, __u64 hash, __u32 now)
 {
 	__u32 place = FLOWS_PER_BUCKET;
 
+	if (!bucket)
+		return place;
 	for (__u32 i = 0; i < FLOWS_PER_BUCKET; i++) {
-		__u64 flow = READ_ONCE(bucket->flow[i]);
-
-		if (!flow || flow_expired(flow, now)) {
+		if (is_flow(READ_ONCE(bucket->flow[i]), hash, now))
 			place = i;
-			*word = flow;
-		}
 	}
 	return place;
+}
+
+/*
+ * Where the flow itself stands in its bucket, living, and the word there;
+ * FLOWS_PER_BUCKET if it does not. The last of its digest is mostly the one: only
+ * an expired flow, and a free place for a digest of zero, can hide another.
+ */
+static __always_inline __u32 find_flow(const struct flow_bucket *bucket, __u64 hash, __u32 now, __u64 *word)
+{
+	__u32 place = find_digest(bucket, hash);
+
+	if (place >= FLOWS_PER_BUCKET)
+		return FLOWS_PER_BUCKET;
+	*word = READ_ONCE(bucket->flow[place]);
+	if (is_flow(*word, hash, now))
+		return place;
+	place = find_flow_slowly(bucket, hash, now);
+	if (place >= FLOWS_PER_BUCKET)
+		return FLOWS_PER_BUCKET;
+	*word = READ_ONCE(bucket->flow[place]);
+	return is_flow(*word, hash, now) ? place : FLOWS_PER_BUCKET;
+}
+
+/* The last place of no flow or of an expired one, and the word there; FLOWS_PER_BUCKET if all of them live. */
+static __always_inline __u32 find_room(const struct flow_bucket *bucket, __u32 now, __u64 *word)
+{
+	for (__u32 i = FLOWS_PER_BUCKET; i > 0; i--) {
+		__u64 flow = READ_ONCE(bucket->flow[i - 1]);
+
+		if (!flow || flow_expired(flow, now)) {
+			*word = flow;
+			return i - 1;
+		}
+	}
+	return FLOWS_PER_BUCKET;
 }
 
 /* Puts a flow in place of what was seen there. Fails if another CPU was faster. */

@@ -27,11 +27,22 @@ static __always_inline void *take(struct cursor *cursor, __u32 size)
 #define LEAST_IMPOSSIBLE 0x10000	/* more than any length */
 #define TCP_FLAGS_AT 13
 
+/*
+ * The ports, which TCP and UDP have at the same place. Port, protocol and family of
+ * the destination go into one store: the lookup of the VIP hashes them as one word,
+ * and a load of what several stores have left waits until all of them are through.
+ */
+static __always_inline void note_ports(struct packet *pkt, const void *transport, __u8 protocol, __u8 v6)
+{
+	const __be16 *ports = transport;
+
+	pkt->source_port = ports[0];
+	*(__u32 *)&pkt->to.port = ports[1] | (__u32)protocol << 16 | (__u32)v6 << 24;
+}
+
 /* RFC 9293: no header is shorter than its fixed part, and none longer than its packet. */
 static __always_inline void note_tcp(struct packet *pkt, const struct tcphdr *tcp, __u32 ip_headers)
 {
-	pkt->source_port = tcp->source;
-	pkt->to.port = tcp->dest;
 	pkt->least = tcp->doff < 5 ? LEAST_IMPOSSIBLE : ip_headers + tcp->doff * 4;
 	pkt->tcp_flags = ((const __u8 *)tcp)[TCP_FLAGS_AT];
 	pkt->new_flow = (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
@@ -43,18 +54,17 @@ static __always_inline void note_udp(struct packet *pkt, const struct udphdr *ud
 {
 	__u32 length = bpf_ntohs(udp->len);
 
-	pkt->source_port = udp->source;
-	pkt->to.port = udp->dest;
 	pkt->least = length < sizeof(*udp) ? LEAST_IMPOSSIBLE : ip_headers + length;
 	pkt->tcp_flags = TCP_ACK;
 	pkt->ip_headers = ip_headers;
 }
 
-static __always_inline int parse_transport(struct cursor *cursor, struct packet *pkt, __u32 ip_headers)
+static __always_inline int parse_transport(struct cursor *cursor, struct packet *pkt, __u32 ip_headers,
+					   __u8 protocol, __u8 v6)
 {
 	void *header;
 
-	switch (pkt->to.protocol) {
+	switch (protocol) {
 	case IPPROTO_TCP:
 		if ((header = take(cursor, sizeof(struct tcphdr))))
 			note_tcp(pkt, header, ip_headers);
@@ -66,7 +76,10 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	default:
 		header = NULL;
 	}
-	return !!header;
+	if (!header)
+		return 0;
+	note_ports(pkt, header, protocol, v6);
+	return 1;
 }
 
 #define IPV4_FRAGMENT 0x3fff	/* RFC 791: more-fragments flag and offset */
@@ -86,10 +99,9 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pkt)
 	pkt->source.word[3] = ip->saddr;
 	pkt->to.address.word[2] = bpf_htonl(0xffff);
 	pkt->to.address.word[3] = ip->daddr;
-	pkt->to.protocol = ip->protocol;
 	pkt->length = bpf_ntohs(ip->tot_len);
 	pkt->tos = ip->tos;
-	return parse_transport(cursor, pkt, size);
+	return parse_transport(cursor, pkt, size, ip->protocol, 0);
 }
 
 /* A length that does not fit 16 bits is longer than any frame: a lie either way. */
@@ -106,11 +118,9 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pkt)
 		return 0;
 	__builtin_memcpy(&pkt->source, &ip6->saddr, sizeof(pkt->source));
 	__builtin_memcpy(&pkt->to.address, &ip6->daddr, sizeof(pkt->to.address));
-	pkt->to.protocol = ip6->nexthdr;
 	pkt->length = ip_length(sizeof(*ip6) + bpf_ntohs(ip6->payload_len));
 	pkt->tos = ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
-	pkt->to.v6 = 1;
-	return parse_transport(cursor, pkt, sizeof(*ip6));
+	return parse_transport(cursor, pkt, sizeof(*ip6), ip6->nexthdr, 1);
 }
 
 /* The struct is packed, but this load need not be byte by byte. */
