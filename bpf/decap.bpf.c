@@ -3,6 +3,7 @@
 
 #include "decap_admit.h"
 #include "decap_ecn.h"
+#include "decap_map.h"
 #include "decap_parse.h"
 #include "decap_strip.h"
 
@@ -16,7 +17,7 @@ struct {
 	__uint(max_entries, DECAP_OUTCOMES_MAX);
 } decap_counters SEC(".maps");
 
-/* All but the stripping, for both hooks. The first step that objects names the frame's outcome. */
+/* All but the ports and the stripping, for both hooks. The first step that objects names the frame's outcome. */
 static __always_inline enum decap_outcome admit(struct cursor *cursor, struct tunnel *tunnel)
 {
 	enum decap_outcome result;
@@ -46,11 +47,13 @@ static __always_inline enum decap_outcome decapsulate_xdp(struct xdp_md *ctx)
 	struct tunnel tunnel = {};
 	enum decap_outcome result = admit(&cursor, &tunnel);
 
+	if (!result)
+		result = map_in(ctx, XDP, &tunnel);
 	return result ? result : strip_xdp(ctx, &tunnel);
 }
 
-/* The longest headers that are read: Ethernet, IPv6, GUE, IPv6. */
-#define HEADERS (sizeof(struct ethhdr) + 2 * sizeof(struct ipv6hdr) + sizeof(struct gue))
+/* The longest headers that are read here: Ethernet, IPv6, GUE with a port, IPv6. */
+#define HEADERS (sizeof(struct ethhdr) + 2 * sizeof(struct ipv6hdr) + sizeof(struct gue) + sizeof(struct gue_port))
 
 static __always_inline enum decap_outcome decapsulate_tc(struct __sk_buff *ctx)
 {
@@ -66,6 +69,8 @@ static __always_inline enum decap_outcome decapsulate_tc(struct __sk_buff *ctx)
 	cursor.end = (void *)(long)ctx->data_end;
 	cursor.left = ctx->len;
 	result = admit(&cursor, &tunnel);
+	if (!result)
+		result = map_in(ctx, TC, &tunnel);
 	return result ? result : strip_tc(ctx, &tunnel);
 }
 
@@ -86,17 +91,21 @@ static __always_inline int verdict(enum decap_outcome outcome)
 	case PASS_GUE_CHECKSUM:
 	case PASS_INNER_CUT_SHORT:
 	case PASS_INNER_SENSELESS:
+	case PASS_MAPPED_BACK:
 		return XDP_PASS;
 	case DROP_SOURCE_NOT_ALLOWED:
 	case DROP_INNER_LENGTH:
 	case DROP_CONGESTED:
 	case DROP_CANNOT_STRIP:
+	case DROP_NOT_MAPPED:
+	case DROP_INNER_UNREADABLE:
+	case DROP_CANNOT_MAP:
 		return XDP_DROP;
 	}
 	return XDP_ABORTED;
 }
 
-/* The only exit of both programs. */
+/* The only exit, but for what leaves and is none of ours. */
 static __always_inline int count(enum decap_outcome outcome)
 {
 	__u64 *counter = bpf_map_lookup_elem(&decap_counters, &outcome);
@@ -117,6 +126,17 @@ SEC("tc")
 int pointsman_decap_tc(struct __sk_buff *ctx)
 {
 	return count(decapsulate_tc(ctx)) == XDP_PASS ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* What leaves this host, by any interface. Answers of mapped ports only are counted. */
+SEC("tc")
+int pointsman_decap_out(struct __sk_buff *ctx)
+{
+	enum decap_outcome result = map_out(ctx);
+
+	if (result == PASS_NOT_OUR_VIP)
+		return TC_ACT_UNSPEC;
+	return count(result) == XDP_PASS ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -8,15 +8,15 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct decap_vip);
-	__type(value, __u8);
+	__type(value, enum decap_vip_ports);
 	__uint(max_entries, 4096);
 } decap_vips SEC(".maps");
 
-/* The VIPs that are prefixes. Asked only where decap_vips has nothing. */
+/* The VIPs that are prefixes, whose ports are never mapped. Asked only where decap_vips has nothing. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__type(key, struct decap_prefix);
-	__type(value, __u8);
+	__type(value, enum decap_vip_ports);
 	__uint(max_entries, 1024);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } decap_vip_prefixes SEC(".maps");
@@ -32,17 +32,21 @@ struct {
 
 #define DECAP_PREFIX_BITS (8 * (sizeof(struct decap_prefix) - offsetof(struct decap_prefix, v6)))
 
-static __always_inline enum decap_outcome find_vip(const struct tunnel *tunnel)
+static __always_inline enum decap_outcome find_vip(struct tunnel *tunnel)
 {
 	struct decap_prefix whole = {
 		.prefix_length = DECAP_PREFIX_BITS,
 		.v6 = tunnel->vip.v6,
 		.address = tunnel->vip.address,
 	};
+	enum decap_vip_ports *ports = bpf_map_lookup_elem(&decap_vips, &tunnel->vip);
 
-	if (bpf_map_lookup_elem(&decap_vips, &tunnel->vip) || bpf_map_lookup_elem(&decap_vip_prefixes, &whole))
-		return DECAPSULATE;
-	return PASS_NOT_OUR_VIP;
+	if (!ports)
+		ports = bpf_map_lookup_elem(&decap_vip_prefixes, &whole);
+	if (!ports)
+		return PASS_NOT_OUR_VIP;
+	tunnel->ports = *ports;
+	return DECAPSULATE;
 }
 
 static __always_inline enum decap_outcome check_source(struct tunnel *tunnel)

@@ -32,6 +32,8 @@ struct tunnel {
 	__u32 inner_least;		/* the least that may be */
 	__u8 inner_v6;			/* 1 for IPv6, as the outer header promises */
 	__u8 gue;			/* 1 where the inner packet lies in UDP */
+	enum decap_vip_ports ports;	/* of the VIP */
+	__be16 named;			/* the instance's port, where the tunnel names it */
 	__u8 outer_ecn;
 	__u8 inner_ecn;
 };

@@ -30,12 +30,38 @@ enum decap_outcome {
 	DROP_INNER_LENGTH,	/* to a VIP, with an inner length that the tunnel packet does not hold */
 	DROP_CONGESTED,		/* marked congestion experienced, and the flow cannot be told: RFC 6040, 4.2 */
 	DROP_CANNOT_STRIP,	/* the kernel refused: between families, tc needs Linux 6.3 */
+
+	/* Behind all others, because an older program's counters are kept under these numbers. */
+	DROP_NOT_MAPPED,	/* to a VIP, for an instance on a port that no mapping of this host names */
+	DROP_INNER_UNREADABLE,	/* to a VIP whose ports are mapped, with headers that end before the ports */
+	DROP_CANNOT_MAP,	/* the kernel refused to write the port, in either direction */
+	PASS_MAPPED_BACK,	/* normal: on the way out, an answer from a mapped port, which leaves as the VIP's */
 };
 
 /* One of the VIP addresses that this backend answers for. */
 struct decap_vip {
 	struct address address;
 	__u32 v6;		/* 1 for IPv6, so that ::ffff:a.b.c.d on the wire is nobody's */
+};
+
+/* One byte, as it was before ports could be mapped. */
+enum decap_vip_ports {
+	PORTS_AS_THEY_ARE = 1,
+	PORTS_MAPPED,		/* some of them */
+} __attribute__((packed));
+
+/*
+ * A port of a VIP, as the way in and the way out look it up. Which instance a
+ * packet is for is what the tunnel names, or nothing where it is the host's only
+ * one; an answer tells it by the port that it comes from.
+ */
+struct decap_port {
+	struct address address;	/* the VIP's */
+	__be16 port;		/* on the way in the VIP's, on the way out the instance's */
+	__be16 named;		/* on the way in what the tunnel names, or 0; on the way out 0 */
+	__u8 protocol;
+	__u8 v6;		/* as in struct decap_vip */
+	__u16 zero;
 };
 
 /* A prefix of addresses, of balancers or of VIPs; the tries count bits from v6 on. */

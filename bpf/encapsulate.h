@@ -101,45 +101,60 @@ static __always_inline void write_ipv6(struct ipv6hdr *outer, const struct packe
 }
 
 /* The source port, in the range of ephemeral ones (RFC 6335, section 6), tells flows apart to switches and NICs. */
-static __always_inline void write_gue(struct gue *gue, const struct packet *pkt)
+static __always_inline void write_gue(struct gue *gue, const struct packet *pkt, __u32 size)
 {
 	*gue = (struct gue){
 		.udp.source = bpf_htons(0xc000 | (pkt->entropy & 0x3fff)),
 		.udp.dest = bpf_htons(GUE_PORT),
-		.udp.len = bpf_htons(sizeof(*gue) + pkt->length),
+		.udp.len = bpf_htons(size + pkt->length),
+		.control = size > sizeof(*gue) ? GUE_ONE_WORD : 0,
 		.protocol = inner_protocol(pkt),
 	};
 }
 
-static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, const struct packet *pkt,
-							const struct backend *backend, int gue)
+static __always_inline void write_gue_port(struct gue_port *named, const struct backend *backend)
 {
-	__u32 size = sizeof(struct iphdr) + (gue ? sizeof(struct gue) : 0);
+	*named = (struct gue_port){ .kind = bpf_htons(GUE_NAMES_PORT), .port = backend->port };
+}
+
+/* size is of all that follows the outer IP header, and known when compiling: 0 is IP in IP. */
+static __always_inline void write_shim(void *shim, const struct packet *pkt, const struct backend *backend, __u32 size)
+{
+	if (size)
+		write_gue(shim, pkt, size);
+	if (size > sizeof(struct gue))
+		write_gue_port(shim + sizeof(struct gue), backend);
+}
+
+static __always_inline enum outcome encapsulate_in_ipv4(struct xdp_md *ctx, const struct packet *pkt,
+							const struct backend *backend, __u32 shim)
+{
+	__u32 size = sizeof(struct iphdr) + shim;
 	void *frame = prepend(ctx, size);
 
 	if (!frame)
 		return DROP_NO_HEADROOM;
 	write_ethernet(frame, backend->next_hop_mac, bpf_htons(ETH_P_IP));
-	write_ipv4(frame + ETH_HLEN, pkt, backend, size + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
-	if (gue)
-		write_gue(frame + ETH_HLEN + sizeof(struct iphdr), pkt);
+	write_ipv4(frame + ETH_HLEN, pkt, backend, size + pkt->length, shim ? IPPROTO_UDP : inner_protocol(pkt));
+	write_shim(frame + ETH_HLEN + sizeof(struct iphdr), pkt, backend, shim);
 	return FORWARD;
 }
 
 static __always_inline enum outcome encapsulate_in_ipv6(struct xdp_md *ctx, const struct packet *pkt,
-							const struct backend *backend, int gue)
+							const struct backend *backend, __u32 shim)
 {
-	__u32 options = gue ? sizeof(struct gue) : 0;
-	void *frame = prepend(ctx, sizeof(struct ipv6hdr) + options);
+	void *frame = prepend(ctx, sizeof(struct ipv6hdr) + shim);
 
 	if (!frame)
 		return DROP_NO_HEADROOM;
 	write_ethernet(frame, backend->next_hop_mac, bpf_htons(ETH_P_IPV6));
-	write_ipv6(frame + ETH_HLEN, pkt, backend, options + pkt->length, gue ? IPPROTO_UDP : inner_protocol(pkt));
-	if (gue)
-		write_gue(frame + ETH_HLEN + sizeof(struct ipv6hdr), pkt);
+	write_ipv6(frame + ETH_HLEN, pkt, backend, shim + pkt->length, shim ? IPPROTO_UDP : inner_protocol(pkt));
+	write_shim(frame + ETH_HLEN + sizeof(struct ipv6hdr), pkt, backend, shim);
 	return FORWARD;
 }
+
+#define GUE_SHIM sizeof(struct gue)
+#define GUE_PORT_SHIM (sizeof(struct gue) + sizeof(struct gue_port))
 
 static __always_inline enum outcome wrap(struct xdp_md *ctx, const struct packet *pkt, const struct backend *backend)
 {
@@ -148,8 +163,11 @@ static __always_inline enum outcome wrap(struct xdp_md *ctx, const struct packet
 		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 0) :
 					   encapsulate_in_ipv4(ctx, pkt, backend, 0);
 	case FORWARD_GUE:
-		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, 1) :
-					   encapsulate_in_ipv4(ctx, pkt, backend, 1);
+		if (backend->port) /* other than the VIP's */
+			return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, GUE_PORT_SHIM) :
+						   encapsulate_in_ipv4(ctx, pkt, backend, GUE_PORT_SHIM);
+		return backend->outer_v6 ? encapsulate_in_ipv6(ctx, pkt, backend, GUE_SHIM) :
+					   encapsulate_in_ipv4(ctx, pkt, backend, GUE_SHIM);
 	case FORWARD_L2:
 		return rewrite_macs(ctx, pkt, backend);
 	case FORWARD_NAT:	/* of a VIP that is not: while a service changes */

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "extensions.h"
 #include "packet.h"
 
 enum fragment {
@@ -33,7 +34,6 @@ struct headers {
 };
 
 #define OFFSET_MAX 0x3fff	/* of a header in a frame: far beyond any frame, and what the verifier can follow */
-#define EXTENSION_HEADERS_MAX 6
 #define EXTENSION_HEADER_LEAST 8
 
 #define IPV4_MORE_FRAGMENTS 0x2000
@@ -86,23 +86,6 @@ __noinline int read_ipv4(struct xdp_md *ctx, __u32 offset, __u32 end, struct hea
 		.tos = ip->tos,
 	};
 	return READ;
-}
-
-/* RFC 8200, section 4; RFC 4302, section 2.2, counts in words of four. Zero if it is no extension header. */
-static __always_inline __u32 extension_size(__u8 protocol, __u8 length)
-{
-	switch (protocol) {
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_DSTOPTS:
-		return (length + 1) * 8;
-	case IPPROTO_AH:
-		return (length + 2) * 4;
-	case IPPROTO_FRAGMENT:
-		return sizeof(struct fragment_header);
-	default:
-		return 0;
-	}
 }
 
 /* Follows extension headers, not behind that of a later fragment: data comes there. */

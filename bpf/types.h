@@ -218,7 +218,7 @@ struct backend {
 	__u16 vlan[2];			/* the outer or only tag of the frame, and the inner one: TCI, DEI for the type; 0 is none */
 	enum forward forward;
 	__u8 outer_v6;			/* 1 where destination is an IPv6 address */
-	__be16 port;			/* under nat the one that packets are sent to; else the control plane's: what this entry is */
+	__be16 port;			/* that the instance listens on, which nat sends to and GUE names; 0 for the VIP's */
 	__u32 service;			/* the control plane's: whose this entry is */
 };
 

@@ -21,6 +21,9 @@ type attaching struct {
 	inspected time.Time
 	found     []string // is not as the last try left it
 	wrong     []string // all that was found since the last try that succeeded
+	// eventsOnly lets nothing but the kernel's events lead to another look or another
+	// try, so that a test sees whether they would.
+	eventsOnly bool
 }
 
 // attachPatience is how long a start waits for services that are still waiting
@@ -57,6 +60,9 @@ func (d *daemon) keepAttached() {
 	}
 	if a.err != nil {
 		d.log.Error("not attached to every interface", "reason", a.err, "retry_in", a.retry.failed())
+		if a.eventsOnly {
+			a.retry.at = time.Now().Add(never)
+		}
 		return
 	}
 	a.retry.succeeded()
@@ -82,7 +88,7 @@ func (a *attaching) wake() time.Time {
 		return a.since.Add(attachPatience)
 	}
 	if a.tried() && !a.retry.pending() {
-		return a.inspected.Add(inspectEvery)
+		return a.inspected.Add(a.inspectEvery())
 	}
 	return a.retry.at
 }

@@ -120,7 +120,7 @@ func (d *daemon) begin(first loaded) error {
 	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
 	// may see packets before anything is known.
-	d.attach = attaching{since: time.Now(), may: len(tables.Services) > 0}
+	d.attach.since, d.attach.may = time.Now(), len(tables.Services) > 0
 	d.first = first.file
 	d.adopt(first)
 	d.keep(true)

@@ -36,11 +36,21 @@ func (d *daemon) repaired(found ...string) {
 // tells of. A link that is detached by force is an outage.
 const inspectEvery = time.Second
 
+// never is longer than any test takes.
+const never = 24 * time.Hour
+
+func (a *attaching) inspectEvery() time.Duration {
+	if a.eventsOnly {
+		return never
+	}
+	return inspectEvery
+}
+
 // inspect notices what is not attached or pinned as it was, at once where the
 // kernel tells of an interface.
 func (d *daemon) inspect(heard bool) {
 	a := &d.attach
-	if !a.tried() || !heard && time.Since(a.inspected) < inspectEvery {
+	if !a.tried() || !heard && time.Since(a.inspected) < a.inspectEvery() {
 		return
 	}
 	a.inspected = time.Now()

@@ -33,6 +33,7 @@ type Options struct {
 	Manager    *systemd.Notifier
 	Reload     <-chan os.Signal // each value asks for the configuration to be read again
 	Log        *slog.Logger
+	eventsOnly bool // see attaching
 }
 
 // prober is what the loop asks of package health.
@@ -106,6 +107,7 @@ func Run(ctx context.Context, o Options) error {
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}
 	daemon.web = api.NewWeb(file.HTTPListen, api.WebHandler(daemon, timings, o.Log), o.Log)
+	daemon.attach.eventsOnly = o.eventsOnly
 	if err := daemon.begin(loaded{file: file, warnings: warnings, at: time.Now()}); err != nil {
 		return errors.Join(err, listener.Close())
 	}

@@ -20,7 +20,7 @@ func declaredServices(file *config.File) []desired.Service {
 	var all []desired.Service
 	for _, s := range file.Services {
 		d := desired.Service{
-			Name: s.Name, Forward: forward(s.Forward), Slots: s.Slots, PanicThreshold: s.PanicThreshold,
+			Name: s.Name, Forward: forward(s.Forward), PortMapping: s.PortMapping, Slots: s.Slots, PanicThreshold: s.PanicThreshold,
 			Tracking: tracking(s.Tracking), AffinityClient: s.Affinity == "client",
 			IdleTimeout: s.IdleTimeout, DrainTimeout: s.DrainTimeout, SlowStart: s.SlowStart,
 		}

@@ -146,7 +146,8 @@ type Backend struct {
 	QUICID string
 }
 
-// ID tells the backends of one service apart. Port 0 means the VIP's port.
+// ID tells the backends of one service apart. Port 0 means the VIP's port; only
+// GUE and nat carry another.
 type ID struct {
 	Addr netip.Addr
 	Port uint16
@@ -178,24 +179,27 @@ type Hop struct {
 const leastMTU = 68
 
 // overhead is what the outer headers take of the path's MTU.
-func overhead(forward Forward, to netip.Addr) uint16 {
+func overhead(forward Forward, to ID) uint16 {
 	var bytes uint16
 	if forward.Tunnels() {
 		bytes = 40
-		if to.Is4() {
+		if to.Addr.Is4() {
 			bytes = 20
 		}
 	}
 	if forward == GUE {
 		bytes += 8 + 4 // of UDP and of GUE
 	}
+	if forward == GUE && to.Port != 0 {
+		bytes += 4 // that name the port
+	}
 	return bytes
 }
 
-func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.Addr) }
+func (b *Backend) overhead() uint16 { return overhead(b.Forward, b.ID) }
 
 // Overhead is what packets to the backend must be shorter than its path's MTU.
-func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.Addr) }
+func (e BackendEntry) Overhead() uint16 { return overhead(e.Forward, e.ID) }
 
 // ServiceTag in a tag of Hop.VLAN says that its type is 0x88a8 (802.1ad) and not
 // 0x8100 (802.1Q).

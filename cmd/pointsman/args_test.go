@@ -26,7 +26,7 @@ func leaves(commands []*cli.Command, path ...string) map[string]*cli.Command {
 }
 
 // fitting are values for flags that do not take every word.
-var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "ttl": "7s", "duration": "7s"}
+var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "linger": "5s", "ttl": "7s", "duration": "7s"}
 
 // spelled is a flag as a user writes it, with a value that fits.
 func spelled(name, flag string, takesValue bool) []string {

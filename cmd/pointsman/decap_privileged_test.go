@@ -165,7 +165,12 @@ const roadPort = "7007"
 // serve answers on the VIP with what it is sent, until the test ends.
 func (r *tunnelRoad) serve(t *testing.T, vip netip.Addr) {
 	t.Helper()
-	address := net.JoinHostPort(vip.String(), roadPort)
+	r.serveOn(t, vip, roadPort)
+}
+
+func (r *tunnelRoad) serveOn(t *testing.T, vip netip.Addr, port string) {
+	t.Helper()
+	address := net.JoinHostPort(vip.String(), port)
 	packets, err := net.ListenPacket("udp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -192,8 +197,10 @@ func (r *tunnelRoad) serve(t *testing.T, vip netip.Addr) {
 			if err != nil {
 				return
 			}
-			io.Copy(conn, conn)
-			conn.Close()
+			go func() { // each on its own: one may end without a word of its client
+				io.Copy(conn, conn)
+				conn.Close()
+			}()
 		}
 	}()
 }

@@ -34,7 +34,8 @@ var (
 // by the program that is tested elsewhere. The test's thread is the backend's.
 type tunnelRoad struct {
 	backend, tester   netns.NsHandle
-	outer6, gue       atomic.Bool // the family of the tunnel, and whether it is in UDP
+	outer6, gue       atomic.Bool   // the family of the tunnel, and whether it is in UDP
+	named             atomic.Uint32 // the port that the latter names; 0 names none
 	stateFile, pinDir string
 }
 
@@ -191,7 +192,7 @@ func (r *tunnelRoad) startBalancer(t *testing.T) error {
 			outer := map[bool]string{false: "ip4", true: "ip6"}[r.outer6.Load()]
 			inner := map[byte]byte{4: 4, 6: 41}[packet[0]>>4]
 			if r.gue.Load() {
-				tunnels[outer+":17"].Write(inGUE(packet[:n], inner))
+				tunnels[outer+":17"].Write(inGUE(packet[:n], inner, uint16(r.named.Load())))
 				continue
 			}
 			tunnels[fmt.Sprintf("%s:%d", outer, inner)].Write(packet[:n])
@@ -200,11 +201,16 @@ func (r *tunnelRoad) startBalancer(t *testing.T) error {
 	return nil
 }
 
-// inGUE is a packet behind a UDP header without a checksum and one of GUE.
-func inGUE(packet []byte, protocol byte) []byte {
-	length := uint16(8 + 4 + len(packet))
-	headers := []byte{0xc0, 0x01, 6080 >> 8, 6080 & 0xff, byte(length >> 8), byte(length), 0, 0, 0, protocol, 0, 0}
-	return append(headers, packet...)
+// inGUE is a packet behind a UDP header without a checksum and one of GUE, with
+// private data that names a port unless that is 0.
+func inGUE(packet []byte, protocol byte, port uint16) []byte {
+	gue := []byte{0, protocol, 0, 0}
+	if port != 0 {
+		gue = []byte{1, protocol, 0, 0, 'p', 'm', byte(port >> 8), byte(port)}
+	}
+	length := uint16(8 + len(gue) + len(packet))
+	headers := []byte{0xc0, 0x01, 6080 >> 8, 6080 & 0xff, byte(length >> 8), byte(length), 0, 0}
+	return append(append(headers, gue...), packet...)
 }
 
 func openTUN(name string) (*os.File, error) {

@@ -129,6 +129,7 @@ func (d *decoder) service(b *block, label string) Service {
 	b.require("listen", "give the VIPs: "+`listen = ["192.0.2.10:443/tcp"]`)
 	b.filled("listen", listenForm)
 	set(b, "forward", &s.Forward, oneOf("ipip", "gue", "l2", "nat"))
+	set(b, "port_mapping", &s.PortMapping, flag)
 	set(b, "slots", &s.Slots, slots)
 	set(b, "panic_threshold", &s.PanicThreshold, share(1))
 	set(b, "tracking", &s.Tracking, oneOf("auto", "always", "never"))
@@ -146,6 +147,7 @@ func (d *decoder) service(b *block, label string) Service {
 	}
 	d.oneSource(b)
 	s.QUIC = d.quic(b, s)
+	d.portMapping(b, s)
 	if inner := b.one("health"); inner != nil {
 		s.Health = d.health(b, inner)
 	}

@@ -125,6 +125,9 @@ type Service struct {
 	Listen []Listen
 	// Forward is "ipip", "gue", "l2" or "nat". Default: DefaultForward.
 	Forward string
+	// PortMapping lets backends listen on other ports than the VIPs', which then
+	// all have one and the same: the backends map it. Default: false.
+	PortMapping bool
 	// Slots is a prime from 251 to 1,000,003. Default: DefaultSlots.
 	Slots uint32
 	// PanicThreshold is the share of healthy backends, 0 to 1, below which

@@ -111,40 +111,18 @@ func (d *decoder) guardBackends(f *File, s Service, own owners) {
 	for _, b := range s.Backends {
 		at := b.At("")
 		who := fmt.Sprintf("backend %s of service %q", b, s.Name)
-		id := netip.AddrPortFrom(b.Addr, 0)
-		if s.changesPort() {
-			id = netip.AddrPortFrom(b.Addr, b.Port)
-		}
-		if first, twice := seen[id]; twice {
-			d.report(at, who+" stands there twice", fmt.Sprintf("the first is at %s; a weight says how much it gets", first))
+		if first, twice := seen[s.instance(b)]; twice {
+			d.report(at, who+" stands there twice", fmt.Sprintf("the first is at %s; %s", first, s.whyOnce()))
 			continue
 		}
-		seen[id] = at
+		seen[s.instance(b)] = at
 		if vip, is := own.of(b.Addr); is {
 			d.report(at, who+" is a VIP", fmt.Sprintf("service %q listens on it at %s; packets would go round in a circle",
 				vip.service, vip.vip.Position))
 		} else if i := pool(f, b.Addr); i >= 0 {
 			d.report(at, who+" lies in a pool of VIPs", fmt.Sprintf("the pool %s at %s", f.VIPPools[i], f.pools[i]))
 		}
-		d.guardPort(s, b, who)
-	}
-}
-
-// guardPort holds a backend's port against the VIPs'.
-func (d *decoder) guardPort(s Service, b StaticBackend, who string) {
-	if s.changesPort() {
-		if b.Port == 0 && !s.onePort() {
-			d.report(b.At(""), who+" has no port of its own, and the VIPs have several",
-				fmt.Sprintf("forward = %q sends all of them to one port: backend %q {}", s.Forward, netip.AddrPortFrom(b.Addr, 8080)))
-		}
-		return
-	}
-	for _, vip := range s.Listen {
-		if b.Port != 0 && !vip.HasPort(b.Port) {
-			d.report(b.At(""), fmt.Sprintf("%s is on another port than VIP %s", who, vip),
-				fmt.Sprintf("forward = %q does not change ports: leave out :%d, listen on it at %s, or set forward = \"nat\"", s.Forward, b.Port, vip.Position))
-			return
-		}
+		d.guardPort(f, s, b)
 	}
 }
 

@@ -28,7 +28,7 @@ var schemas = map[string]schema{
 	}},
 	"service": {
 		keys: []string{
-			"listen", "forward", "slots", "panic_threshold",
+			"listen", "forward", "port_mapping", "slots", "panic_threshold",
 			"tracking", "affinity", "idle_timeout", "drain_timeout", "slow_start",
 		},
 		blocks: []blockType{{"consul", ""}, {"backend", "address"}, {"health", "kind"}, {"quic", ""}},

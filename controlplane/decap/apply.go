@@ -80,6 +80,7 @@ func on(ctx context.Context, o Options, h host, program Program) (Report, error)
 	if err := r.checkPins(); err != nil {
 		return Report{}, err
 	}
+	r.findWaysOut()
 	changes, warnings, err := Plan(r.facts.without(r.state.changes()), o)
 	if err != nil {
 		return Report{}, err
@@ -90,6 +91,17 @@ func on(ctx context.Context, o Options, h host, program Program) (Report, error)
 	}
 	// Last: by now the program passes what is for a VIP that goes.
 	return r.report, r.undoAll(ctx, r.state.unwanted(o.Interface, changes))
+}
+
+// findWaysOut adds the interface that packets arrive on, which on most hosts is
+// the one that answers leave by.
+func (r *run) findWaysOut() {
+	if len(r.options.Mappings) == 0 || len(r.options.Out) > 0 {
+		return
+	}
+	r.options.Out = append([]string{r.options.Interface}, r.facts.WaysOut...)
+	slices.Sort(r.options.Out)
+	r.options.Out = slices.Compact(r.options.Out)
 }
 
 // checkPins refuses to lose sight of a program that an earlier run attached.

@@ -22,6 +22,11 @@ type Options struct {
 	VIPs []netip.Prefix
 	// From are the prefixes of balancers that may send tunnel packets.
 	From []netip.Prefix
+	// Mappings are of VIPs that are single addresses; see Unambiguous.
+	Mappings []Mapping
+	// Out are the interfaces that answers leave by; none stands for all by which a
+	// route does. Without Mappings it does not matter.
+	Out []string
 	// NoProgram sets up VIPs and sysctls only: for services that forward by l2,
 	// and for hosts that decapsulate by devices of the kernel.
 	NoProgram bool
@@ -43,6 +48,8 @@ type Attachment struct {
 	Mode   string `json:"mode"` // "native", "generic" or "tc"
 	Reason string `json:"reason,omitempty"`
 	Limit  string `json:"limit,omitempty"`
+	// Out are the interfaces that the ports of answers are mapped back on.
+	Out []string `json:"out,omitempty"`
 }
 
 // Report says what On or Off did.

@@ -18,6 +18,9 @@ type Facts struct {
 	Local map[netip.Prefix]bool
 	// RoutesBy are the interfaces by which IPv4 routes leave.
 	RoutesBy []string
+	// WaysOut are the interfaces by which routes of either family leave, as far as
+	// frames on them are Ethernet's; not lo.
+	WaysOut []string
 	// Sysctls are values by path below /proc/sys. One that the host does not
 	// have is missing.
 	Sysctls map[string]string

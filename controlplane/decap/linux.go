@@ -45,7 +45,7 @@ func (linux) look(sysctls []string) (Facts, error) {
 	if err := lookAtLocal(&facts, names); err != nil {
 		return Facts{}, err
 	}
-	return facts, lookAtRoutes(&facts, names)
+	return facts, errors.Join(lookAtRoutes(&facts, names), lookAtWaysOut(&facts))
 }
 
 func lookAtInterfaces(facts *Facts) (names map[int]string, err error) {
@@ -111,6 +111,29 @@ func lookAtRoutes(facts *Facts, names map[int]string) error {
 			}
 		}
 	}
+	return nil
+}
+
+// lookAtWaysOut leaves out multicast and link-local routes, which every interface has.
+func lookAtWaysOut(facts *Facts) error {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("listing routes: %w", err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing interfaces: %w", err)
+	}
+	for _, link := range links {
+		leaves := slices.ContainsFunc(routes, func(route netlink.Route) bool {
+			usual := route.Dst == nil || route.Dst.IP.IsGlobalUnicast() || route.Dst.IP.IsUnspecified()
+			return usual && slices.Contains(interfacesOf(route), link.Attrs().Index)
+		})
+		if leaves && link.Attrs().EncapType == "ether" {
+			facts.WaysOut = append(facts.WaysOut, link.Attrs().Name)
+		}
+	}
+	slices.Sort(facts.WaysOut)
 	return nil
 }
 

@@ -41,13 +41,18 @@ func checkOptions(o Options) error {
 			mistakes = append(mistakes, fmt.Errorf("%s cannot be a VIP: only global unicast addresses can", written(vip)))
 		}
 	}
-	return errors.Join(mistakes...)
+	return errors.Join(append(mistakes, checkMappings(o)...)...)
 }
 
 func checkHost(f Facts, o Options) error {
 	var mistakes []error
 	if !slices.Contains(f.Interfaces, o.Interface) {
 		mistakes = append(mistakes, fmt.Errorf("there is no interface %s; there are %v", o.Interface, f.Interfaces))
+	}
+	for _, name := range o.Out {
+		if !slices.Contains(f.Interfaces, name) {
+			mistakes = append(mistakes, fmt.Errorf("there is no interface %s for answers to leave by; there are %v", name, f.Interfaces))
+		}
 	}
 	if o.Interface == loopback {
 		mistakes = append(mistakes, errors.New("the balancer's packets do not arrive on lo: name the interface they arrive on"))

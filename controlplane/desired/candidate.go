@@ -57,11 +57,7 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 			b.State, b.Reason = BackendRejected, text
 			continue
 		}
-		// Where the port is the client's, two ports of one address are one backend.
-		b.Key = dataplane.ID{Addr: b.Addr}
-		if s.changesPort() {
-			b.Key.Port = b.Port
-		}
+		b.Key = s.identity(*b)
 		// A forgotten registration of the same address must not take the
 		// living one out, so the better status speaks for the address.
 		rival, taken := speaker[b.Key]
@@ -70,9 +66,9 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 			speaker[b.Key] = b
 		case rival.facts.Status < b.facts.Status:
 			speaker[b.Key] = b
-			rival.rejectDuplicate(*b)
+			rival.rejectDuplicate(s, *b)
 		default:
-			b.rejectDuplicate(*rival)
+			b.rejectDuplicate(s, *rival)
 		}
 	}
 	return all
@@ -99,12 +95,28 @@ func (s Service) hasDefaultPort() bool {
 	return !s.changesPort() || !slices.ContainsFunc(s.VIPs, func(v dataplane.VIP) bool { return v.LastPort != 0 || v.Port != s.VIPs[0].Port })
 }
 
-func (b *backend) rejectDuplicate(of backend) {
+// identity is what tells a backend from the service's others on its way there.
+// IP in IP names no port: two ports of one host are one backend, which maps the
+// VIP's to either. So is a host on the VIP's own port under GUE, whatever it
+// calls that. Under nat the port counts always.
+func (s Service) identity(b backend) dataplane.ID {
+	id := dataplane.ID{Addr: b.Addr}
+	if s.changesPort() || s.PortMapping && s.Forward == dataplane.GUE && !listensOn(s, b.Port) {
+		id.Port = b.Port
+	}
+	return id
+}
+
+func (b *backend) rejectDuplicate(s Service, of backend) {
 	name := of.ID
 	if name == "" {
 		name = netip.AddrPortFrom(of.Addr, of.Port).String()
 	}
 	b.State, b.Key = BackendRejected, dataplane.ID{}
+	if s.PortMapping && b.Port != of.Port {
+		b.Reason = fmt.Sprintf("listens on port %d beside %s on %d of the same host, and nothing under %s tells them apart: gue does", b.Port, name, of.Port, s.Forward)
+		return
+	}
 	b.Reason = fmt.Sprintf("registered twice: %s is a backend already, as %s", of.Key, name)
 }
 

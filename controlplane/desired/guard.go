@@ -15,6 +15,7 @@ type guard struct {
 	vips  map[netip.Addr]string // own addresses, and whose they are
 	wide  []wideOwner
 	pools []netip.Prefix
+	taken []dataplane.VIP // all there are, sorted
 }
 
 // wideOwner is a prefix of own addresses, and whose they are.
@@ -26,6 +27,7 @@ type wideOwner struct {
 func newGuard(in Input) guard {
 	g := guard{vips: make(map[netip.Addr]string), pools: in.VIPPools}
 	for _, s := range in.Services {
+		g.taken = append(g.taken, s.VIPs...)
 		for _, vip := range s.VIPs {
 			if vip.HostBits > 0 {
 				g.wide = append(g.wide, wideOwner{vip.Addresses(), s.Name})
@@ -38,6 +40,7 @@ func newGuard(in Input) guard {
 			}
 		}
 	}
+	slices.SortFunc(g.taken, func(a, b dataplane.VIP) int { return strings.Compare(a.String(), b.String()) })
 	slices.SortFunc(g.wide, func(a, b wideOwner) int { return strings.Compare(a.service, b.service) })
 	return g
 }
@@ -75,7 +78,23 @@ func (g guard) objection(s Service, i Instance) string {
 		return ""
 	}
 	if i.Port != 0 && !listensOn(s, i.Port) {
-		return fmt.Sprintf("listens on port %d, but %s cannot change the VIP's port %s", i.Port, s.Forward, ports(s))
+		return g.objectionToPort(s, i.Port)
+	}
+	return ""
+}
+
+// objectionToPort says why no instance can listen on another port than the VIP's, or "".
+func (g guard) objectionToPort(s Service, port uint16) string {
+	if !s.PortMapping {
+		return fmt.Sprintf("listens on port %d, but %s cannot change the VIP's port %s", port, s.Forward, ports(s))
+	}
+	for _, vip := range s.VIPs {
+		local := dataplane.VIP{Addr: vip.Addr, Port: port, Protocol: vip.Protocol}
+		for _, taken := range g.taken {
+			if taken.Covers(local) {
+				return fmt.Sprintf("listens on port %d, which is one of %s: what is for that could not be told from what is mapped", port, taken)
+			}
+		}
 	}
 	return ""
 }

@@ -11,6 +11,9 @@ func TestWhatIsNeverABackend(t *testing.T) {
 	inPrefix := func(s *Service) { s.AllowedBackends = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")} }
 	byNAT := func(s *Service) { s.Forward = dataplane.NAT }
 	onTwoPorts := func(s *Service) { s.VIPs = append(s.VIPs, vip("192.0.2.10:80")) }
+	mapsPorts := func(forward dataplane.Forward) func(*Service) {
+		return func(s *Service) { s.PortMapping, s.Forward = true, forward }
+	}
 	prove(t, []row{
 		{"loopback, also in IPv4-mapped dress", newWorld(consul("::ffff:127.0.0.1")), `
 web down: no backend is up
@@ -90,6 +93,35 @@ web down: no backend is up
 web ok
   10.20.0.11 up 1
   kernel: 10.20.0.11=1
+`},
+		{"unless backends map it", newWorld(consul("10.20.0.11", port(8443))).service(mapsPorts(dataplane.IPIP)), `
+web ok
+  10.20.0.11 up 1
+  kernel: 10.20.0.11=1
+`},
+		{"which GUE tells them; the VIP's own needs no name", newWorld(
+			consul("10.20.0.11", port(8443)), consul("10.20.0.11", port(9443)), consul("10.20.0.12")).service(mapsPorts(dataplane.GUE)), `
+web ok
+  10.20.0.11 up 1
+  10.20.0.11 up 1
+  10.20.0.12 up 1
+  kernel: 10.20.0.11:8443=1 10.20.0.11:9443=1 10.20.0.12=1
+`},
+		{"a second instance of a host under ipip", newWorld(
+			consul("10.20.0.11", port(8443)), consul("10.20.0.11", id("web-2"), port(9443))).service(mapsPorts(dataplane.IPIP)), `
+web degraded: 1 of 2 backends not up
+  10.20.0.11 up 1
+  10.20.0.11 rejected 0: listens on port 9443 beside web-10.20.0.11 on 8443 of the same host, and nothing under ipip tells them apart: gue does
+  kernel: 10.20.0.11=1
+`},
+		{"a port that another VIP has", newWorld(consul("10.20.0.11", port(8443))).service(func(s *Service) {
+			mapsPorts(dataplane.GUE)(s)
+		}).beside("192.0.2.10:8443"), `
+admin down: it has no backends
+  kernel:
+web down: no backend is up
+  10.20.0.11 rejected 0: listens on port 8443, which is one of 192.0.2.10:8443/tcp: what is for that could not be told from what is mapped
+  kernel:
 `},
 		{"the same address a second time; the living registration speaks", newWorld(
 			consul("10.20.0.11", id("old"), status(Critical), rejected("")), consul("10.20.0.11", id("web-1"))), `

@@ -48,9 +48,11 @@ type Service struct {
 	Name    string
 	VIPs    []dataplane.VIP
 	Forward dataplane.Forward
-	Slots   uint32
-	Warning Warning
-	Probed  bool // the balancer's own probes have a word
+	// PortMapping says that backends map the VIPs' port, which is one, to others.
+	PortMapping bool
+	Slots       uint32
+	Warning     Warning
+	Probed      bool // the balancer's own probes have a word
 	// ProbePort overrides the port that probes connect to; 0 does not.
 	ProbePort uint16
 	// AllowedBackends limits where discovered backends may be; empty is anywhere.

@@ -77,6 +77,15 @@ func (w *world) probe(addr string, h Health, reason string) *world {
 	return w
 }
 
+// beside adds a service admin on a VIP, without backends.
+func (w *world) beside(text string) *world {
+	admin := web()
+	admin.Name, admin.VIPs = "admin", []dataplane.VIP{vip(text)}
+	w.Services = append(w.Services, admin)
+	w.Views["admin"] = View{Known: true}
+	return w
+}
+
 // after lets the world's outcome so far be what came before.
 func (w *world) after(f func(*world)) *world {
 	_, w.Before = Merge(w.Input)

@@ -228,6 +228,11 @@ func (d *DataPlane) replace(name string, index uint32) (bool, error) {
 		return false, fmt.Errorf("looking at the link: %w", err)
 	}
 	if xdp := info.XDP(); xdp == nil || xdp.Ifindex != index {
+		// Detached rather than only let go: the kernel would do that later, and
+		// another interface may have it under another name by now.
+		if err := d.links[name].Detach(); err != nil && !isGone(err) {
+			return false, fmt.Errorf("detaching from what was %s: %w", name, err)
+		}
 		d.letGo(name)
 		if err := os.Remove(d.pins.link(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return false, fmt.Errorf("unpinning the link of an interface that is gone: %w", err)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -32,7 +33,9 @@ type DecapOptions struct {
 	Mode      DecapMode // "" is DecapAuto
 	VIPs      []netip.Prefix
 	From      []netip.Prefix
-	PinDir    string // on a BPF filesystem; what is pinned goes under decap/<interface>
+	Ports     []DecapPort // of VIPs that are single addresses
+	Out       []string    // interfaces that answers leave by; without Ports they do not matter
+	PinDir    string      // on a BPF filesystem; what is pinned goes under decap/<interface>
 }
 
 // DecapAttachment says how the program was attached. Reason tells why not in a
@@ -42,6 +45,7 @@ type DecapAttachment struct {
 	Mode      string // "native", "generic" or "tc"
 	Reason    string
 	Limit     string
+	Out       []string // where answers' ports are mapped back
 }
 
 // OpenDecap attaches the decapsulating program, or brings an attached one up to
@@ -78,9 +82,17 @@ func (o DecapOptions) check() error {
 	return nil
 }
 
-// openDecapIn keeps an order: new VIPs and sources become known before the
-// program that reads them is attached or swapped, and old ones are forgotten
-// last, so that no packet that was and is wanted meets a gap.
+// out are the interfaces of the way out, as far as they are needed.
+func (o DecapOptions) out() []string {
+	if len(o.Ports) == 0 {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(o.Out)))
+}
+
+// openDecapIn keeps an order: what is new becomes known before the program that
+// reads it is attached or swapped, the way out before the way in, and what is
+// old is forgotten last, so that no packet that was and is wanted meets a gap.
 func openDecapIn(dir string, ifindex int, o DecapOptions) (DecapAttachment, error) {
 	objs, err := loadDecapPinned(dir)
 	if err != nil {
@@ -88,29 +100,32 @@ func openDecapIn(dir string, ifindex int, o DecapOptions) (DecapAttachment, erro
 	}
 	defer objs.Close()
 
-	vips, wide := decapVIPKeys(o.VIPs)
-	sources := decapPrefixKeys(o.From)
-	if err := errors.Join(putDecapKeys(objs.DecapVips, vips), putDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
-		return DecapAttachment{}, fmt.Errorf("writing the VIPs of %s: %w", o.Interface, err)
+	tables, out := o.tables(), o.out()
+	if err := tables.putPorts(objs); err != nil {
+		return DecapAttachment{}, fmt.Errorf("attaching to %s: %w", o.Interface, err)
 	}
-	if err := putDecapKeys(objs.DecapSources, sources); err != nil {
-		return DecapAttachment{}, fmt.Errorf("writing the allowed sources of %s: %w", o.Interface, err)
+	if err := attachDecapOut(dir, ifindex, out, objs); err != nil {
+		return DecapAttachment{}, err
+	}
+	if err := tables.putAddresses(objs); err != nil {
+		return DecapAttachment{}, fmt.Errorf("attaching to %s: %w", o.Interface, err)
 	}
 	mode, refused, err := attachDecap(dir, ifindex, objs, o.Mode)
 	if err != nil {
 		return DecapAttachment{}, fmt.Errorf("attaching to %s: %w", o.Interface, err)
 	}
-	if err := errors.Join(keepDecapKeys(objs.DecapVips, vips), keepDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
-		return DecapAttachment{}, fmt.Errorf("removing old VIPs of %s: %w", o.Interface, err)
+	if err := tables.keep(objs); err != nil {
+		return DecapAttachment{}, fmt.Errorf("bringing %s up to date: %w", o.Interface, err)
 	}
-	if err := keepDecapKeys(objs.DecapSources, sources); err != nil {
-		return DecapAttachment{}, fmt.Errorf("removing old allowed sources of %s: %w", o.Interface, err)
+	if _, err := detachDecapOut(dir, ifindex, out); err != nil {
+		return DecapAttachment{}, err
 	}
 	return DecapAttachment{
 		Interface: o.Interface,
 		Mode:      mode,
 		Reason:    strings.Join(refused, "; "),
 		Limit:     decapLimit(mode),
+		Out:       out,
 	}, nil
 }
 

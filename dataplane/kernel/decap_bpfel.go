@@ -33,7 +33,24 @@ const (
 	decapDecapOutcomeDROP_INNER_LENGTH       decapDecapOutcome = 14
 	decapDecapOutcomeDROP_CONGESTED          decapDecapOutcome = 15
 	decapDecapOutcomeDROP_CANNOT_STRIP       decapDecapOutcome = 16
+	decapDecapOutcomeDROP_NOT_MAPPED         decapDecapOutcome = 17
+	decapDecapOutcomeDROP_INNER_UNREADABLE   decapDecapOutcome = 18
+	decapDecapOutcomeDROP_CANNOT_MAP         decapDecapOutcome = 19
+	decapDecapOutcomePASS_MAPPED_BACK        decapDecapOutcome = 20
 )
+
+type decapDecapPort struct {
+	_       structs.HostLayout
+	Address struct {
+		_    structs.HostLayout
+		Word [4]uint32
+	}
+	Port     uint16
+	Named    uint16
+	Protocol uint8
+	V6       uint8
+	Zero     uint16
+}
 
 type decapDecapPrefix struct {
 	_            structs.HostLayout
@@ -54,16 +71,26 @@ type decapDecapVip struct {
 	V6 uint32
 }
 
+type decapDecapVipPorts uint8
+
+const (
+	decapDecapVipPortsPORTS_AS_THEY_ARE decapDecapVipPorts = 1
+	decapDecapVipPortsPORTS_MAPPED      decapDecapVipPorts = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	decapMapDecapCounters     = "decap_counters"
-	decapMapDecapSources      = "decap_sources"
-	decapMapDecapVipPrefixes  = "decap_vip_prefixes"
-	decapMapDecapVips         = "decap_vips"
-	decapProgPointsmanDecap   = "pointsman_decap"
-	decapProgPointsmanDecapTc = "pointsman_decap_tc"
+	decapMapDecapCounters      = "decap_counters"
+	decapMapDecapPortsIn       = "decap_ports_in"
+	decapMapDecapPortsOut      = "decap_ports_out"
+	decapMapDecapSources       = "decap_sources"
+	decapMapDecapVipPrefixes   = "decap_vip_prefixes"
+	decapMapDecapVips          = "decap_vips"
+	decapProgPointsmanDecap    = "pointsman_decap"
+	decapProgPointsmanDecapOut = "pointsman_decap_out"
+	decapProgPointsmanDecapTc  = "pointsman_decap_tc"
 )
 
 // loadDecap returns the embedded CollectionSpec for decap.
@@ -108,8 +135,9 @@ type decapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapProgramSpecs struct {
-	PointsmanDecap   *ebpf.ProgramSpec `ebpf:"pointsman_decap"`
-	PointsmanDecapTc *ebpf.ProgramSpec `ebpf:"pointsman_decap_tc"`
+	PointsmanDecap    *ebpf.ProgramSpec `ebpf:"pointsman_decap"`
+	PointsmanDecapOut *ebpf.ProgramSpec `ebpf:"pointsman_decap_out"`
+	PointsmanDecapTc  *ebpf.ProgramSpec `ebpf:"pointsman_decap_tc"`
 }
 
 // decapMapSpecs contains maps before they are loaded into the kernel.
@@ -117,6 +145,8 @@ type decapProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type decapMapSpecs struct {
 	DecapCounters    *ebpf.MapSpec `ebpf:"decap_counters"`
+	DecapPortsIn     *ebpf.MapSpec `ebpf:"decap_ports_in"`
+	DecapPortsOut    *ebpf.MapSpec `ebpf:"decap_ports_out"`
 	DecapSources     *ebpf.MapSpec `ebpf:"decap_sources"`
 	DecapVipPrefixes *ebpf.MapSpec `ebpf:"decap_vip_prefixes"`
 	DecapVips        *ebpf.MapSpec `ebpf:"decap_vips"`
@@ -149,6 +179,8 @@ func (o *decapObjects) Close() error {
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapMaps struct {
 	DecapCounters    *ebpf.Map `ebpf:"decap_counters"`
+	DecapPortsIn     *ebpf.Map `ebpf:"decap_ports_in"`
+	DecapPortsOut    *ebpf.Map `ebpf:"decap_ports_out"`
 	DecapSources     *ebpf.Map `ebpf:"decap_sources"`
 	DecapVipPrefixes *ebpf.Map `ebpf:"decap_vip_prefixes"`
 	DecapVips        *ebpf.Map `ebpf:"decap_vips"`
@@ -157,6 +189,8 @@ type decapMaps struct {
 func (m *decapMaps) Close() error {
 	return _DecapClose(
 		m.DecapCounters,
+		m.DecapPortsIn,
+		m.DecapPortsOut,
 		m.DecapSources,
 		m.DecapVipPrefixes,
 		m.DecapVips,
@@ -173,13 +207,15 @@ type decapVariables struct {
 //
 // It can be passed to loadDecapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type decapPrograms struct {
-	PointsmanDecap   *ebpf.Program `ebpf:"pointsman_decap"`
-	PointsmanDecapTc *ebpf.Program `ebpf:"pointsman_decap_tc"`
+	PointsmanDecap    *ebpf.Program `ebpf:"pointsman_decap"`
+	PointsmanDecapOut *ebpf.Program `ebpf:"pointsman_decap_out"`
+	PointsmanDecapTc  *ebpf.Program `ebpf:"pointsman_decap_tc"`
 }
 
 func (p *decapPrograms) Close() error {
 	return _DecapClose(
 		p.PointsmanDecap,
+		p.PointsmanDecapOut,
 		p.PointsmanDecapTc,
 	)
 }

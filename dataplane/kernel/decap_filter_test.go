@@ -13,7 +13,7 @@ func TestPrivilegedDecapFilterTakesAlongOnlyWhatIsIts(t *testing.T) {
 		name := map[bool]string{false: "its own qdisc", true: "a qdisc that was there before"}[theirs]
 		t.Run(name, func(t *testing.T) {
 			h := newDecapHost(t, "eth0")
-			f := decapFilter{"", h.iface.Attrs().Index}
+			f := decapFilter{"", h.iface.Attrs().Index, decapFilterIn}
 			if theirs {
 				if err := netlink.QdiscAdd(f.qdisc()); err != nil {
 					t.Fatal(err)

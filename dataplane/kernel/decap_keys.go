@@ -15,8 +15,8 @@ func decapFamily(addr netip.Addr) uint32 {
 }
 
 // decapVIPKeys are those of single addresses and those of prefixes.
-func decapVIPKeys(vips []netip.Prefix) (map[decapDecapVip]bool, map[decapDecapPrefix]bool) {
-	keys := make(map[decapDecapVip]bool, len(vips))
+func decapVIPKeys(vips []netip.Prefix) (map[decapDecapVip]decapDecapVipPorts, map[decapDecapPrefix]decapDecapVipPorts) {
+	keys := make(map[decapDecapVip]decapDecapVipPorts, len(vips))
 	var wide []netip.Prefix
 	for _, vip := range vips {
 		if !vip.IsSingleIP() {
@@ -25,9 +25,9 @@ func decapVIPKeys(vips []netip.Prefix) (map[decapDecapVip]bool, map[decapDecapPr
 		}
 		key := decapDecapVip{V6: decapFamily(vip.Addr())}
 		key.Address.Word = encodeAddress(vip.Addr()).Word
-		keys[key] = true
+		keys[key] = decapDecapVipPortsPORTS_AS_THEY_ARE
 	}
-	return keys, decapPrefixKeys(wide)
+	return keys, withDecapValue(decapPrefixKeys(wide), decapDecapVipPortsPORTS_AS_THEY_ARE)
 }
 
 // decapPrefixKeys counts the trie's bits: 32 of the family, then the address's,
@@ -47,9 +47,17 @@ func decapPrefixKeys(from []netip.Prefix) map[decapDecapPrefix]bool {
 	return keys
 }
 
-func putDecapKeys[K comparable](m *ebpf.Map, keys map[K]bool) error {
+func withDecapValue[K comparable, V any](keys map[K]bool, value V) map[K]V {
+	entries := make(map[K]V, len(keys))
 	for key := range keys {
-		if err := m.Put(key, uint8(1)); err != nil {
+		entries[key] = value
+	}
+	return entries
+}
+
+func putDecapKeys[K comparable, V any](m *ebpf.Map, entries map[K]V) error {
+	for key, value := range entries {
+		if err := m.Put(key, value); err != nil {
 			return err
 		}
 	}
@@ -58,15 +66,15 @@ func putDecapKeys[K comparable](m *ebpf.Map, keys map[K]bool) error {
 
 // keepDecapKeys deletes all other keys. They are collected first: deleting
 // while iterating may start the iteration again.
-func keepDecapKeys[K comparable](m *ebpf.Map, keys map[K]bool) error {
+func keepDecapKeys[K comparable, V any](m *ebpf.Map, wanted map[K]V) error {
 	var (
 		stale   []K
 		key     K
-		present uint8
+		present V
 	)
 	entries := m.Iterate()
 	for entries.Next(&key, &present) {
-		if !keys[key] {
+		if _, keep := wanted[key]; !keep {
 			stale = append(stale, key)
 		}
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -88,10 +89,8 @@ func TestPrivilegedDecapNamesWhatItDoesNotDecapsulate(t *testing.T) {
 
 func TestPrivilegedDecapAllowsOneFamilyWithoutTheOther(t *testing.T) {
 	b := newDecapBench(t)
-	if err := keepDecapKeys(b.objs.DecapSources, map[decapDecapPrefix]bool{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := putDecapKeys(b.objs.DecapSources, decapPrefixKeys([]netip.Prefix{netip.MustParsePrefix("::/0")})); err != nil {
+	anybody := DecapOptions{VIPs: decapVIPs, From: []netip.Prefix{netip.MustParsePrefix("::/0")}}.tables()
+	if err := errors.Join(anybody.putAddresses(b.objs), anybody.keep(b.objs)); err != nil {
 		t.Fatal(err)
 	}
 	inner := decapInner(false, 0)

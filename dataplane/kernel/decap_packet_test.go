@@ -26,9 +26,15 @@ type decapBench struct {
 
 func alone(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 
-// decapVIPs are two addresses, and a prefix of either family.
+// decapVIPs are two addresses, two whose ports are mapped, and a prefix of either family.
 var decapVIPs = []netip.Prefix{
-	alone(decapVIP4), alone(decapVIP6), netip.MustParsePrefix("192.0.2.128/25"), netip.MustParsePrefix("2001:db8:10:1::/64"),
+	alone(decapVIP4), alone(decapVIP6), alone(mappedVIP4), alone(mappedVIP6), netip.MustParsePrefix("192.0.2.128/25"), netip.MustParsePrefix("2001:db8:10:1::/64"),
+}
+
+var decapTestOptions = DecapOptions{
+	VIPs:  decapVIPs,
+	From:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30"), netip.MustParsePrefix("fd00::/64")},
+	Ports: mappedPorts(),
 }
 
 // newDecapBench loads the shipped programs for the test's VIPs and balancers.
@@ -44,12 +50,8 @@ func newDecapBench(t *testing.T) *decapBench {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(func() { objs.Close() })
-	from := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/30"), netip.MustParsePrefix("fd00::/64")}
-	vips, wide := decapVIPKeys(decapVIPs)
-	if err := errors.Join(putDecapKeys(objs.DecapVips, vips), putDecapKeys(objs.DecapVipPrefixes, wide)); err != nil {
-		t.Fatal(err)
-	}
-	if err := putDecapKeys(objs.DecapSources, decapPrefixKeys(from)); err != nil {
+	tables := decapTestOptions.tables()
+	if err := errors.Join(tables.putPorts(objs), tables.putAddresses(objs)); err != nil {
 		t.Fatal(err)
 	}
 	return &decapBench{spec, objs, []decapProgram{
@@ -75,26 +77,31 @@ func (b *decapBench) check(t *testing.T, frame []byte, outcome string, want []by
 			continue // the kernel does not test-run a socket buffer without a whole IP header
 		}
 		before := b.counters(t)
-		verdict, out, err := program.run.Test(frame)
-		if err != nil {
-			t.Fatalf("%s: %v", program.name, err)
-		}
-		if moved := b.moved(t, before); moved != outcome {
-			t.Errorf("%s: counted %q, want %q", program.name, moved, outcome)
-		}
-		wantVerdict := program.pass
-		if strings.HasPrefix(outcome, "DROP_") {
-			wantVerdict = program.drop
-		}
-		if verdict != wantVerdict {
-			t.Errorf("%s: verdict %d, want %d", program.name, int32(verdict), int32(wantVerdict))
-		}
-		if verdict == program.pass {
-			noteCrossing(t, frame, out)
-		}
-		if !bytes.Equal(out, want) {
-			t.Errorf("%s: got\n%x, want\n%x", program.name, out, want)
-		}
+		program.check(t, frame, outcome, want, func() string { return b.moved(t, before) })
+	}
+}
+
+func (p decapProgram) check(t *testing.T, frame []byte, outcome string, want []byte, moved func() string) {
+	t.Helper()
+	verdict, out, err := p.run.Test(frame)
+	if err != nil {
+		t.Fatalf("%s: %v", p.name, err)
+	}
+	if moved := moved(); moved != outcome {
+		t.Errorf("%s: counted %q, want %q", p.name, moved, outcome)
+	}
+	wantVerdict := p.pass
+	if strings.HasPrefix(outcome, "DROP_") {
+		wantVerdict = p.drop
+	}
+	if verdict != wantVerdict {
+		t.Errorf("%s: verdict %d, want %d", p.name, int32(verdict), int32(wantVerdict))
+	}
+	if verdict == p.pass {
+		noteCrossing(t, frame, out)
+	}
+	if !bytes.Equal(out, want) {
+		t.Errorf("%s: got\n%x, want\n%x", p.name, out, want)
 	}
 }
 

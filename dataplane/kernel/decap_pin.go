@@ -8,11 +8,14 @@ import (
 	"strings"
 )
 
-// decapDir is where an interface's pins are. A BPF file system takes no
-// dots in names, and an interface's name no colons.
+// decapDir is where an interface's pins are.
 func decapDir(pinDir, iface string) string {
-	return filepath.Join(pinDir, "decap", strings.ReplaceAll(iface, ".", ":"))
+	return filepath.Join(pinDir, "decap", pinName(iface))
 }
+
+// pinName is an interface's name as a BPF file system takes it, without dots. An
+// interface's name has no colons.
+func pinName(iface string) string { return strings.ReplaceAll(iface, ".", ":") }
 
 // makeDecapDir tells whether it made the folder, so that a first attempt that
 // goes wrong can be taken back whole.
@@ -43,7 +46,10 @@ func requireBPFFilesystem(path string) error {
 
 func removeDecapMaps(dir string) error {
 	var errs []error
-	for _, name := range []string{decapMapDecapVips, decapMapDecapVipPrefixes, decapMapDecapSources, decapMapDecapCounters} {
+	for _, name := range []string{
+		decapMapDecapVips, decapMapDecapVipPrefixes, decapMapDecapSources, decapMapDecapCounters,
+		decapMapDecapPortsIn, decapMapDecapPortsOut,
+	} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -51,8 +57,8 @@ func removeDecapMaps(dir string) error {
 	return errors.Join(errs...)
 }
 
-// removeDecap takes the program off first, then the pins it used, then the
-// folders as far as they are empty.
+// removeDecap takes the programs off first, that of the way out after that of the
+// way in, then the pins they used, then the folders as far as they are empty.
 func removeDecap(dir string, ifindex int) (removed []string, err error) {
 	hooks, err := findDecapHooks(dir, ifindex)
 	if err != nil {
@@ -63,6 +69,11 @@ func removeDecap(dir string, ifindex int) (removed []string, err error) {
 			return nil, err
 		}
 		removed = append(removed, hook.mode()+" program")
+	}
+	out, err := detachDecapOut(dir, ifindex, nil)
+	removed = append(removed, out...)
+	if err != nil {
+		return removed, err
 	}
 	if err := removeDecapMaps(dir); err != nil {
 		return removed, fmt.Errorf("removing pinned maps: %w", err)

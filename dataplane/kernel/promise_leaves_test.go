@@ -42,7 +42,11 @@ func (w way) outer(inner, sent []byte) []byte {
 	}
 	outer.Protocol = packet.UDPIP
 	port := binary.BigEndian.Uint16(sent[size:]) | 0xc000
-	packed := outer.Packet(packet.UDP(port, 6080, packet.GUE(protocol, inner)))
+	inGUE := packet.GUE(protocol, inner)
+	if w.port != 0 {
+		inGUE = packet.GUEToPort(protocol, w.port, inner)
+	}
+	packed := outer.Packet(packet.UDP(port, 6080, inGUE))
 	copy(packed[size+6:], []byte{0, 0}) // no UDP checksum
 	return packed
 }

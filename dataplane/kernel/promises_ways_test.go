@@ -54,6 +54,9 @@ func TestPrivilegedEveryKindOfPacketTakesEveryWay(t *testing.T) {
 
 func (w way) String() string {
 	text := fmt.Sprintf("%s to %s", w.forward, w.addr)
+	if w.port != 0 {
+		text += fmt.Sprintf(" on port %d", w.port)
+	}
 	if w.away {
 		text += " over another interface"
 	}
@@ -89,6 +92,9 @@ func (w way) overhead() int {
 	case dataplane.L2:
 		return 0
 	case dataplane.GUE:
+		if w.port != 0 {
+			size += 4
+		}
 		return size + 8 + 4
 	}
 	return size

@@ -36,17 +36,21 @@ const (
 	gueElsewhere // over another interface, in a stack of two VLANs with priorities
 	prioritised  // in a VLAN with priority 7
 	priorityOnly // with a priority and no VLAN
-	nobody       // no backend
-	nowhere      // over an interface that packets may not be redirected to
-	outside      // slots that the map does not have
-	noVIP        // and no service
+	guePortTo4   // the instance listens on another port than the VIP's
+	guePortTo6
+	ipipPort // likewise, which only the backend knows
+	nobody   // no backend
+	nowhere  // over an interface that packets may not be redirected to
+	outside  // slots that the map does not have
+	noVIP    // and no service
 )
 
 // way is how packets get to a service's backend.
 type way struct {
 	forward dataplane.Forward
 	addr    netip.Addr
-	away    bool // by a redirect
+	port    uint16 // where the instance listens; 0 for the VIP's
+	away    bool   // by a redirect
 	vlan    [2]uint16
 }
 
@@ -61,6 +65,9 @@ var stageWays = map[uint16]way{
 	ipipTo6:       {forward: dataplane.IPIP, addr: backend6},
 	gueTo4:        {forward: dataplane.GUE, addr: backend4},
 	gueTo6:        {forward: dataplane.GUE, addr: backend6},
+	guePortTo4:    {forward: dataplane.GUE, addr: backend4, port: 20001},
+	guePortTo6:    {forward: dataplane.GUE, addr: backend6, port: 20002},
+	ipipPort:      {forward: dataplane.IPIP, addr: backend6, port: 20003},
 	l2:            {forward: dataplane.L2, addr: backend4},
 	elsewhere:     {forward: dataplane.IPIP, addr: backend4, away: true},
 	l2Elsewhere:   {forward: dataplane.L2, addr: backend6, away: true},
@@ -91,7 +98,7 @@ func newStage(t *testing.T) *stage {
 			via = egress
 		}
 		backend := backendTo(way.addr, way.forward, via)
-		backend.Hop.VLAN = way.vlan
+		backend.Hop.VLAN, backend.Port = way.vlan, way.port
 		services = append(services, s.service(port, backend))
 	}
 	slices.SortFunc(services, func(a, b dataplane.Service) int { return strings.Compare(a.Name, b.Name) })

@@ -17,7 +17,10 @@ func overhead(backend dataplane.BackendEntry) int {
 	case dataplane.L2:
 		return 0
 	case dataplane.GUE:
-		return size + udpSize + gueSize
+		size += udpSize + gueSize
+		if backend.Port != 0 {
+			size += guePortSize
+		}
 	}
 	return size
 }
@@ -37,7 +40,7 @@ func (p *packet) outerHeaders(backend dataplane.BackendEntry, entropy uint32) (h
 	o := outer{p.tos, inner, backend.Hop.Source, backend.Addr}
 	var shim []byte
 	if backend.Forward == dataplane.GUE {
-		shim = gue(inner, p.length, entropy)
+		shim = gue(inner, p.length, entropy, backend.Port)
 		o.protocol = protocolUDP
 	}
 	if backend.OuterFamilyV6() {

@@ -30,6 +30,12 @@ func GUE(protocol uint8, packet []byte) []byte {
 	return append([]byte{0, protocol, 0, 0}, packet...)
 }
 
+// GUEToPort is the same with a word of private data, by which Pointsman names the
+// port that an instance listens on.
+func GUEToPort(protocol uint8, port uint16, packet []byte) []byte {
+	return append(put16([]byte{1, protocol, 0, 0, 'p', 'm'}, port), packet...)
+}
+
 // Message is one of ICMP or ICMPv6: type, code, the second word, and the rest.
 func Message(kind, code uint8, word uint32, rest []byte) []byte {
 	message := binary.BigEndian.AppendUint32([]byte{kind, code, 0, 0}, word)

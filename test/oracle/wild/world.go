@@ -92,6 +92,9 @@ func (w *World) backend(index uint32) {
 	if w.oneIn(2) {
 		entry.Addr, entry.Hop.Source = netip.MustParseAddr(fmt.Sprintf("2001:db8:20::%x", 0x20+index)), source6
 	}
+	if index%2 == 0 {
+		entry.Port = uint16(20000 + index) // which only GUE names
+	}
 	if w.oneIn(8) {
 		entry.Hop.NextHopMAC = clientMACs[0]
 	}
