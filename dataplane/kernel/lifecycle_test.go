@@ -20,6 +20,7 @@ import (
 // randomServices is a wanted state of up to four services.
 func randomServices(random *rand.Rand) []dataplane.Service {
 	var services []dataplane.Service
+	wide := make(map[dataplane.VIP]bool) // any port may be drawn twice
 	for _, name := range []string{"api", "dns", "mail", "web"} {
 		if random.IntN(4) == 0 {
 			continue
@@ -29,8 +30,9 @@ func randomServices(random *rand.Rand) []dataplane.Service {
 			addr := []netip.Addr{vip4, vip6}[random.IntN(2)]
 			service.VIPs = append(service.VIPs, dataplane.VIP{Addr: addr, Port: uint16(100*len(services) + port + 1), Protocol: dataplane.TCP})
 		}
-		if random.IntN(3) == 0 {
-			service.VIPs = append(service.VIPs, wideVIP(random, uint16(100*len(services)+50)))
+		if vip := wideVIP(random, uint16(100*len(services)+50)); random.IntN(3) == 0 && !wide[vip] {
+			wide[vip] = true
+			service.VIPs = append(service.VIPs, vip)
 			service.QUIC = dataplane.QUIC{Offset: 1, Length: uint8(1 + random.IntN(8))}
 		}
 		for host := range random.IntN(5) {
