@@ -6,7 +6,7 @@ package dataplane
 // monotonic clock which the program reads.
 func Settle(have *Tables, second uint32) []Step {
 	var order []lane
-	marked := make(map[lane][]VIP)
+	marked, slowest := make(map[lane][]VIP), make(map[lane]VIPEntry)
 	for _, vip := range sortedVIPs(have.VIPs) {
 		entry := have.VIPs[vip]
 		if !entry.Unsettled {
@@ -17,10 +17,14 @@ func Settle(have *Tables, second uint32) []Step {
 			order = append(order, at)
 		}
 		marked[at] = append(marked[at], vip)
+		// A change of the timeout that was cut short has reached some VIPs only.
+		if entry.IdleSeconds >= slowest[at].IdleSeconds {
+			slowest[at] = entry
+		}
 	}
 	var steps []Step
 	for _, at := range order {
-		changes, settled := tick(have, at, have.VIPs[marked[at][0]], second)
+		changes, settled := tick(have, at, slowest[at], second)
 		steps = appendConditions(steps, have.Services[at.service].Name, changes)
 		if !settled {
 			continue

@@ -158,3 +158,17 @@ func TestPhasesEndWhereNobodyNeedsThem(t *testing.T) {
 		}
 	}
 }
+
+func TestSlotsSettleByTheLongestTimeoutOfTheirVIPs(t *testing.T) {
+	have := drained(t, 0, 100)
+	// A reload that shortens the timeout was cut short between two VIPs.
+	other := have.VIPs[vipNumber(0)]
+	other.IdleSeconds = 20
+	have.VIPs[vipNumber(1)] = other
+	if steps := Settle(have, 111); len(steps) > 0 {
+		t.Errorf("flows of the other VIP may be silent for longer, and yet: %v", steps)
+	}
+	if steps := Settle(have, 121); kinds(steps) != "phases web" {
+		t.Errorf("after the longer one: %v", steps)
+	}
+}
