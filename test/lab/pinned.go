@@ -43,6 +43,15 @@ func (p Pinned) Get(key uint32, size int) ([]byte, error) {
 	return value, nil
 }
 
+// Put replaces the value at a key of four bytes.
+func (p Pinned) Put(key uint32, value []byte) error {
+	attr := element{fd: uint32(p), key: unsafe.Pointer(&key), value: unsafe.Pointer(&value[0])}
+	if _, err := bpf(unix.BPF_MAP_UPDATE_ELEM, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return fmt.Errorf("writing entry %d: %w", key, err)
+	}
+	return nil
+}
+
 // Delete deletes a key of four bytes, if it is there.
 func (p Pinned) Delete(key uint32) error {
 	attr := element{fd: uint32(p), key: unsafe.Pointer(&key)}

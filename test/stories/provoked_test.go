@@ -2,8 +2,10 @@ package stories
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -13,6 +15,7 @@ import (
 
 // provoked has a service for each thing that can be wrong with one.
 const provoked = `
+limits { connections = 64 }
 service "here" {
   listen  = ["192.0.2.1:80/tcp", "[2001:db8:10::1]:80/tcp", "192.0.2.1:53/udp", "[2001:db8:10::1]:53/udp"]
   slots   = 251
@@ -29,6 +32,12 @@ service "there" {
   slots   = 251
   backend "{{v4 2}}" {}
 }
+service "by-nat" {
+  listen  = ["192.0.2.5:80/tcp", "[2001:db8:10::5]:80/tcp"]
+  forward = "nat"
+  slots   = 251
+  backend "{{v4 1}}" {}
+}
 service "nowhere" {
   listen  = ["192.0.2.4:80/tcp", "[2001:db8:10::4]:80/tcp"]
   slots   = 251
@@ -42,6 +51,7 @@ const (
 	toL2
 	toThere
 	toNowhere
+	toNAT
 )
 
 // provocation is how a packet comes to be dropped for a reason.
@@ -91,6 +101,10 @@ var provocations = []provocation{
 		from: func(s *stage) *lab.Host { return s.backend(1) }},
 	{reason: "DROP_ICMP_QUOTE", how: "an ICMP error quotes a packet that the VIP has not sent", vip: toHere, protocol: icmp, packet: foreignQuote},
 	{reason: "DROP_NO_BACKEND", how: "nobody has the address of the only backend", vip: toNowhere, protocol: tcp, ports: true, packet: segment(packet.SYN)},
+	{reason: "DROP_NO_CONNECTION", how: "a segment belongs to a connection that nobody knows", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.ACK)},
+	{reason: "DROP_NAT_FULL", how: "the table has room for no connection", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.SYN), means: withFullTable},
+	{reason: "DROP_NAT_PORTS", how: "no source port is free", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.SYN), means: withoutPorts},
+	{reason: "DROP_TTL", how: "a packet may not be sent any further", vip: toNAT, protocol: tcp, ports: true, packet: lastHop},
 	{reason: "DROP_TOO_BIG", how: "a packet does not fit, and its source is no host that could be told", vip: toHere, protocol: udp, ports: true,
 		packet: fullDatagram, source: protocols{"127.0.0.1", "::1"}},
 	{reason: "DROP_NO_HEADROOM", how: "a driver leaves no room in front of a frame", vip: toHere, protocol: tcp, ports: true, packet: segment(packet.SYN), means: cramped},
@@ -138,6 +152,11 @@ func segment(flags uint8) func(packet.IP) []byte {
 	}
 }
 
+func lastHop(ip packet.IP) []byte {
+	ip.TTL = 1
+	return segment(packet.SYN)(ip)
+}
+
 // foreignQuote says of a packet from a neighbour of the VIP's that it did not fit.
 func foreignQuote(ip packet.IP) []byte {
 	quoted := packet.IP{From: lab.VIP4(99), To: ip.From, Protocol: packet.TCPIP}
@@ -178,6 +197,55 @@ func withoutEgress(s *stage, send func(), _ []byte) {
 	defer egress.Close()
 	s.must(egress.Delete(uint32(s.index("eth1"))))
 	send()
+}
+
+// tagLines is how many there are: struct tag_line in bpf/types.h has eight words.
+const tagLines = 64 / 8
+
+// withFullTable has all entries be of connections that are established, and last longer
+// than the test. Whole lines of real ones would take luck.
+func withFullTable(s *stage, send func(), _ []byte) {
+	const established = 6
+	s.meddle("maps/connection_tags", tagLines, func(line []byte) {
+		for at := 0; at < 64; at += 8 {
+			binary.NativeEndian.PutUint64(line[at:], established<<32|math.MaxInt32)
+		}
+	}, send)
+}
+
+// withoutPorts takes all settings of nat away, source ports among them. The daemon gives
+// them back, and a connection may begin then, which is forgotten.
+func withoutPorts(s *stage, send func(), _ []byte) {
+	nothing := func(value []byte) { clear(value) }
+	s.meddle("maps/nat", 1, nothing, func() { s.meddle("maps/connection_tags", tagLines, nothing, send) })
+}
+
+// meddle changes the first values of a map for as long as a frame takes to be dropped.
+func (s *stage) meddle(name string, entries uint32, change func(value []byte), send func()) {
+	s.t.Helper()
+	m := s.pinned(name)
+	defer m.Close()
+	for key := range entries {
+		value, err := m.Get(key, 1024)
+		s.must(err)
+		changed := slices.Clone(value)
+		change(changed)
+		s.must(m.Put(key, changed))
+		defer func() { s.must(m.Put(key, value)) }()
+	}
+	before := s.gone()
+	send()
+	for tries := 0; tries < 20 && s.gone() == before; tries++ { // else it is sent again, by whoever wants to see it
+	}
+}
+
+// gone is how many packets went nowhere.
+func (s *stage) gone() (all uint64) {
+	now := s.status().Outcomes
+	for _, reason := range s.reasons() {
+		all += now[reason]
+	}
+	return all
 }
 
 func (s *stage) pinned(name string) lab.Pinned {
