@@ -24,7 +24,7 @@ test: host ## all tests, those that need root included
 	$(GO) test -json -timeout 20m ./... | $(GO) run ./test/report -strict
 
 KERNELS ?= 6.1 6.12
-PACKETS := ^TestPrivileged(EveryKind|PacketsFor|PacketsThat|Traffic|TheProgramDoes|Headers|Fragments|Wide|ThePacketGoes|AQUICPacket|ICMP|EchoRequests|Refusals|ACapture|ADrop|AFloodOfDrops|TheKernelHolds|ARestart|Attach|DetachLeaves|Decap)
+PACKETS := ^TestPrivileged(EveryKind|PacketsFor|PacketsThat|Traffic|TheProgramDoes|Headers|Fragments|Wide|ThePacketGoes|AQUICPacket|ICMP|EchoRequests|AConnection|AnErrorAbout|AChecksum|Refusals|ACapture|ADrop|AFloodOfDrops|TheKernelHolds|ARestart|Attach|DetachLeaves|Decap)
 
 test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bonds inside Debian's kernels, emulated (KERNELS="6.1 6.12")
 	@for tool in qemu-system-x86_64 iperf3 ping; do command -v $$tool >/dev/null || \

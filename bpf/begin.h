@@ -11,12 +11,14 @@
 static __always_inline struct backend *pick_owner(struct xdp_md *ctx, struct packet *pkt, struct vip *vip, __u32 slot)
 {
 	struct backend *backend;
-	__u32 named = 0;
+	__u32 index = 0;
 
 	if (vip->flags & VIP_AFFINITY_QUIC)
-		named = find_quic_backend(ctx, pkt, vip);
-	pkt->backend = named ? named : find_owner(slot);
-	backend = bpf_map_lookup_elem(&backends, &pkt->backend);
+		index = find_quic_backend(ctx, pkt, vip);
+	if (!index)
+		index = find_owner(slot);
+	pkt->backend = index;
+	backend = bpf_map_lookup_elem(&backends, &index);
 	return backend && backend->ifindex && backend->forward == FORWARD_NAT ? backend : NULL;
 }
 

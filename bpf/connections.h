@@ -105,6 +105,14 @@ static __always_inline int change_tag(__u64 *at, __u64 seen, __u64 tag)
 	return __sync_val_compare_and_swap(at, seen, tag) == seen;
 }
 
+/* The index is copied, because Linux 6.1 takes no key from the memory of another function. */
+static __always_inline struct connection *connection_of(const struct packet *pkt)
+{
+	__u32 index = pkt->connection;
+
+	return bpf_map_lookup_elem(&connections, &index);
+}
+
 /* Whether the entry that was read is still that of the connection. */
 static __always_inline int still_there(const struct packet *pkt)
 {

@@ -72,7 +72,7 @@ static __always_inline int proves(struct xdp_md *ctx, const struct packet *pkt, 
 /* What a client's packet changes of its connection. Not inlined, for the sake of the stack. */
 __noinline int note_request(struct xdp_md *ctx, struct packet *pkt)
 {
-	struct connection *connection = pkt ? bpf_map_lookup_elem(&connections, &pkt->connection) : NULL;
+	struct connection *connection = pkt ? connection_of(pkt) : NULL;
 	struct sign sign = { .from_client = 1 };
 
 	if (!connection || pkt->looking)
@@ -115,7 +115,7 @@ __noinline enum outcome find_or_begin(struct xdp_md *ctx, struct packet *pkt, st
 	hash = flow_hash(sum);
 	slot = slot_of(pkt, vip, sum);
 	find_connection(pkt, hash, now);
-	connection = bpf_map_lookup_elem(&connections, &pkt->connection);
+	connection = connection_of(pkt);
 	if (connection && begins_anew(pkt, connection, pkt->new_flow ? find_owner(slot) : 0)) {
 		retire(pkt, now);
 		connection = NULL;
@@ -138,7 +138,7 @@ __noinline enum outcome send_request(struct xdp_md *ctx, struct packet *pkt)
 	enum outcome result;
 	__u32 ifindex;
 
-	connection = pkt ? bpf_map_lookup_elem(&connections, &pkt->connection) : NULL;
+	connection = pkt ? connection_of(pkt) : NULL;
 	backend = connection ? find_backend(connection) : NULL;
 	if (!backend)
 		return DROP_NO_CONNECTION;
@@ -192,7 +192,7 @@ __noinline enum outcome send_reply(struct xdp_md *ctx, struct packet *pkt)
 	if (!pkt)
 		return PASS_NOT_VIP;
 	find_answered(pkt, now_seconds());
-	connection = bpf_map_lookup_elem(&connections, &pkt->connection);
+	connection = connection_of(pkt);
 	if (!connection)
 		return PASS_NOT_VIP;
 	if ((result = judge(pkt)))

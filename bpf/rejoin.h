@@ -127,6 +127,7 @@ static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pk
 {
 	struct held_fragment held = { .key = fragment_key(pkt) };
 	struct fragment_way *way;
+	__u32 index;
 
 	if (!is_vip_address(pkt))
 		return PASS_NOT_VIP;
@@ -137,8 +138,9 @@ static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pk
 		return DROP_BAD_LENGTH;
 	if (!way)
 		return hold(ctx, &held);
-	pkt->backend = way->backend;
+	index = way->backend;
+	pkt->backend = index;
 	pkt->entropy = way->entropy;
-	*backend = bpf_map_lookup_elem(&backends, &pkt->backend);
+	*backend = bpf_map_lookup_elem(&backends, &index);
 	return *backend && (*backend)->ifindex ? FORWARD : hold(ctx, &held);
 }
