@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -244,8 +245,18 @@ func (h *Host) Replace(iface string) error {
 	if err := h.links.LinkDel(link); err != nil {
 		return fmt.Errorf("taking out %s of %s: %w", iface, h.Name, err)
 	}
-	if err := h.plugIn(iface, to); err != nil {
+	// Whoever waits for the name finds the interface as it shall be: with a program
+	// on it, a veth takes other settings of its peer.
+	const anonymous = "spare0"
+	if err := h.plugIn(anonymous, to); err != nil {
 		return err
+	}
+	h.plugs[len(h.plugs)-1].near = iface
+	if link, err = h.links.LinkByName(anonymous); err == nil {
+		err = errors.Join(h.links.LinkSetDown(link), h.links.LinkSetName(link, iface), h.setUp(iface))
+	}
+	if err != nil {
+		return fmt.Errorf("naming %s of %s: %w", iface, h.Name, err)
 	}
 	for _, a := range addresses {
 		ones, _ := a.Mask.Size()

@@ -17,13 +17,17 @@ func loadPass() (fd int, err error) {
 		0x00000000_0000_00_95, // exit
 	}
 	license := [1]byte{}
-	// The beginning of union bpf_attr for BPF_PROG_LOAD, linux/bpf.h.
+	// The beginning of union bpf_attr for BPF_PROG_LOAD, linux/bpf.h. A link takes
+	// another program only if that says where it is to be attached.
 	attr := struct {
-		kind         uint32
-		instructions uint32
-		program      unsafe.Pointer
-		license      unsafe.Pointer
-	}{unix.BPF_PROG_TYPE_XDP, uint32(len(program)), unsafe.Pointer(&program), unsafe.Pointer(&license)}
+		kind, instructions uint32
+		program, license   unsafe.Pointer
+		unused             [11]uint32
+		attach             uint32
+	}{
+		kind: unix.BPF_PROG_TYPE_XDP, instructions: uint32(len(program)),
+		program: unsafe.Pointer(&program), license: unsafe.Pointer(&license), attach: unix.BPF_XDP,
+	}
 	fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	runtime.KeepAlive(&program)
 	runtime.KeepAlive(&license)
