@@ -2,9 +2,14 @@ package balancer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -58,6 +63,45 @@ func (b *Balancer) decapOn(ctx context.Context, h *lab.Host, iface string, from 
 	b.decaps = append(b.decaps, decap{h, iface})
 	_, err := h.Run(ctx, b.Binary, args...)
 	return err
+}
+
+// Follow makes a host a backend of what a file of its own says, by a pointsman decap
+// that stays. What it says goes to log.
+func (b *Balancer) Follow(h *lab.Host, config string, log io.Writer, flags ...string) (*lab.Process, error) {
+	path := filepath.Join(b.Lab.Dir, h.Name+".hcl")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	args := append([]string{"decap", "--interface", "eth0", "--config", path}, b.decapPlaces(h)...)
+	for _, balancer := range b.Lab.Balancers() {
+		for _, addr := range balancer.Addrs() {
+			args = append(args, "--from", addr.String())
+		}
+	}
+	if !slices.Contains(b.decaps, decap{h, "eth0"}) {
+		b.decaps = append(b.decaps, decap{h, "eth0"})
+	}
+	cmd := exec.Command(b.Binary, append(args, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	return h.Start(cmd)
+}
+
+// Mappings are those that a host has in effect.
+func (b *Balancer) Mappings(ctx context.Context, h *lab.Host) ([]Mapping, error) {
+	args := append([]string{"decap", "--mappings", "--interface", "eth0", "-o", "json"}, b.decapPlaces(h)[:2]...)
+	text, err := h.Run(ctx, b.Binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	var document struct{ Mappings []Mapping }
+	return document.Mappings, json.Unmarshal(text, &document)
+}
+
+// Mapping is a row of pointsman decap --mappings.
+type Mapping struct {
+	VIP       string
+	LocalPort uint16 `json:"local_port"`
+	Named     bool
 }
 
 func (b *Balancer) decapOff(ctx context.Context) error {
