@@ -26,16 +26,18 @@ test: host ## all tests, those that need root included
 KERNELS ?= 6.1 6.12
 PACKETS := ^TestPrivileged(EveryKind|PacketsFor|PacketsThat|Traffic|TheProgramDoes|Headers|Fragments|Wide|ThePacketGoes|AQUICPacket|ICMP|EchoRequests|AConnection|AnErrorAbout|AChecksum|Refusals|ACapture|ADrop|AFloodOfDrops|TheKernelHolds|ARestart|Attach|DetachLeaves|Decap)
 
-test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bonds inside Debian's kernels, emulated (KERNELS="6.1 6.12")
-	@for tool in qemu-system-x86_64 iperf3 ping; do command -v $$tool >/dev/null || \
-	  { echo "$$tool is missing: apt-get install qemu-system-x86 iperf3 iputils-ping"; exit 1; }; done
+test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bonds, the unit under systemd inside Debian's kernels, emulated (KERNELS="6.1 6.12")
+	@for tool in qemu-system-x86_64 iperf3 ping systemctl; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing: apt-get install qemu-system-x86 iperf3 iputils-ping systemd"; exit 1; }; done
 	$(GO) build -o bin/vm ./test/vm
 	bin/vm fetch $(KERNELS)
 	@for kernel in $(KERNELS); do echo "== Linux $$kernel"; \
 	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -short -timeout 15m -run '$(PACKETS)' \
 	    -exec "$$PWD/bin/vm run -kernel $$kernel" ./dataplane/kernel; \
 	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
-	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh) -with $$(command -v iperf3) -with $$(command -v ping)" ./test/devices; done
+	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh) -with $$(command -v iperf3) -with $$(command -v ping)" ./test/devices; \
+	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
+	    -exec "$$PWD/bin/vm run -systemd -kernel $$kernel -with $$PWD/packaging/pointsman.service -with $$PWD/bin/pointsman" ./test/unit; done
 
 BENCH ?=
 QUICK ?=

@@ -174,6 +174,7 @@ func newestOf(series string, names []string) string {
 var packages = map[string]string{
 	"apt-cache": "apt", "apt-get": "apt", "dpkg-deb": "dpkg", "xz": "xz-utils", "ldd": "libc-bin",
 	"qemu-system-x86_64": "qemu-system-x86", "ip": "iproute2", "sysctl": "procps", "sh": "dash",
+	"systemctl": "systemd", "setpriv": "util-linux",
 }
 
 // find is where a program is; the error says how to get it.

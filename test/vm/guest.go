@@ -13,15 +13,23 @@ import (
 )
 
 // beGuest is the life of the machine's first process: prepare, run the program,
-// say how it went, switch off. It does not return.
+// say how it went, switch off. Where systemd is to be the first process, it becomes
+// that, and does the rest as its service. It does not return.
 func beGuest() {
-	report, err := prepare()
+	j, err := readJob()
+	if err == nil && os.Getpid() == 1 {
+		err = prepare(j)
+	}
+	var report *os.File
+	if err == nil {
+		report, err = openPort(reportPort)
+	}
 	if err != nil {
 		fmt.Println("the machine cannot be prepared:", err) // on the console
 		powerOff()
 	}
 	fmt.Fprintln(report, started)
-	status, err := carryOut()
+	status, err := j.carryOut()
 	if err != nil {
 		fmt.Fprintln(report, troubled+strings.ReplaceAll(err.Error(), "\n", "; "))
 	} else {
@@ -31,17 +39,36 @@ func beGuest() {
 	powerOff()
 }
 
-// prepare mounts what every Linux has, and opens the port to report on. Files
-// are in memory anyway, so /tmp and /run need nothing.
-func prepare() (report *os.File, err error) {
+func readJob() (j job, err error) {
+	orders, err := os.ReadFile(jobPath)
+	if err != nil {
+		return j, err
+	}
+	if err := json.Unmarshal(orders, &j); err != nil {
+		return j, fmt.Errorf("reading %s: %w", jobPath, err)
+	}
+	return j, nil
+}
+
+// prepare mounts what every Linux has. Files are in memory anyway, so /tmp and /run
+// need nothing.
+func prepare(j job) error {
+	if j.Systemd {
+		if err := coverRoot(); err != nil {
+			return fmt.Errorf("making / a mount that can be left: %w", err)
+		}
+	}
 	for _, m := range []struct{ kind, on string }{
 		{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"bpf", "/sys/fs/bpf"},
 	} {
 		if err := unix.Mount(m.kind, m.on, m.kind, 0, ""); err != nil {
-			return nil, fmt.Errorf("mounting %s on %s: %w", m.kind, m.on, err)
+			return fmt.Errorf("mounting %s on %s: %w", m.kind, m.on, err)
 		}
 	}
-	return openPort(reportPort)
+	if j.Systemd {
+		return becomeSystemd()
+	}
+	return nil
 }
 
 // openPort opens a serial port that changes nothing of what is written to it.
@@ -70,15 +97,7 @@ func powerOff() {
 	os.Exit(1)                                                // which is a panic, which ends QEMU
 }
 
-func carryOut() (status int, err error) {
-	orders, err := os.ReadFile(jobPath)
-	if err != nil {
-		return 0, err
-	}
-	var j job
-	if err := json.Unmarshal(orders, &j); err != nil {
-		return 0, fmt.Errorf("reading %s: %w", jobPath, err)
-	}
+func (j job) carryOut() (status int, err error) {
 	for _, path := range j.Modules {
 		if err := loadModule(path); err != nil {
 			return 0, fmt.Errorf("loading module %s: %w", filepath.Base(path), err)

@@ -20,6 +20,7 @@ type job struct {
 	Folder    string // in which to run it
 	Variables []string
 	Modules   []string // paths, in the order in which to load them
+	Systemd   bool     // is the first process
 }
 
 const (
@@ -32,7 +33,7 @@ const (
 // buildImage is the machine's initial file system. Files have the paths that
 // they have here, and the program runs in the folder that it would run in here,
 // so that tests find what is beside them.
-func buildImage(ctx context.Context, k kernel, files, command []string) ([]byte, error) {
+func buildImage(ctx context.Context, k kernel, systemd bool, files, command []string) ([]byte, error) {
 	var image bytes.Buffer
 	a := archive{to: &image}
 	for _, dir := range []string{"/dev", "/proc", "/run", "/sys", "/tmp", "/root"} {
@@ -44,7 +45,7 @@ func buildImage(ctx context.Context, k kernel, files, command []string) ([]byte,
 	}
 	a.add("/init", 0o755, self)
 
-	j := job{Arguments: command[1:], Variables: []string{"PATH=" + searchPath, "HOME=/root"}}
+	j := job{Systemd: systemd, Arguments: command[1:], Variables: []string{"PATH=" + searchPath, "HOME=/root"}}
 	if j.Folder, err = os.Getwd(); err != nil {
 		return nil, err
 	}
@@ -56,6 +57,13 @@ func buildImage(ctx context.Context, k kernel, files, command []string) ([]byte,
 	}
 	if j.Program, err = addFile(ctx, &a, command[0]); err != nil {
 		return nil, err
+	}
+	if systemd {
+		needed, err := systemdFiles()
+		if err != nil {
+			return nil, err
+		}
+		files = append(needed, files...)
 	}
 	for _, file := range files {
 		if _, err := addFile(ctx, &a, file); err != nil {
