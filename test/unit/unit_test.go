@@ -58,6 +58,9 @@ WatchdogSec=10
 func TestPrivilegedSystemdRunsTheUnitAsItShips(t *testing.T) {
 	u := install(t)
 	u.systemctl("start", "pointsman")
+	if t.Failed() {
+		t.FailNow() // nothing of what follows would say more
+	}
 	asking := u.keepAsking()
 	first := u.mainPID()
 
