@@ -33,15 +33,11 @@ func openProvoked(t *testing.T) *stage {
 	return s
 }
 
-// unprovoked are reasons that no row provokes yet. This one takes an ICMP error about a
-// connection between families that the other family has no counterpart of.
-var unprovoked = []string{"DROP_NAT_FAMILY"}
-
 // reasons are the outcomes whose packets go nowhere, by the program's own types:
 // one that is new is among them.
 func (s *stage) reasons() (all []string) {
 	for name := range s.status().Outcomes {
-		if verdict, _, _ := strings.Cut(name, "_"); !slices.Contains([]string{"FORWARD", "PASS", "REPLY"}, verdict) && !slices.Contains(unprovoked, name) {
+		if verdict, _, _ := strings.Cut(name, "_"); !slices.Contains([]string{"FORWARD", "PASS", "REPLY"}, verdict) {
 			all = append(all, name)
 		}
 	}

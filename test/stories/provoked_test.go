@@ -38,6 +38,18 @@ service "by-nat" {
   slots   = 251
   backend "{{v4 1}}" {}
 }
+service "by-nat-from-v4" {
+  listen  = ["192.0.2.6:80/tcp"]
+  forward = "nat"
+  slots   = 251
+  backend "[{{v6 1}}]:80" {}
+}
+service "by-nat-from-v6" {
+  listen  = ["[2001:db8:10::6]:80/tcp"]
+  forward = "nat"
+  slots   = 251
+  backend "{{v4 1}}:80" {}
+}
 service "nowhere" {
   listen  = ["192.0.2.4:80/tcp", "[2001:db8:10::4]:80/tcp"]
   slots   = 251
@@ -52,6 +64,7 @@ const (
 	toThere
 	toNowhere
 	toNAT
+	toNATBetween // families
 )
 
 // provocation is how a packet comes to be dropped for a reason.
@@ -104,6 +117,8 @@ var provocations = []provocation{
 	{reason: "DROP_NO_CONNECTION", how: "a segment belongs to a connection that nobody knows", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.ACK)},
 	{reason: "DROP_NAT_FULL", how: "the table has room for no connection", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.SYN), means: withFullTable},
 	{reason: "DROP_NAT_PORTS", how: "no source port is free", vip: toNAT, protocol: tcp, ports: true, packet: segment(packet.SYN), means: withoutPorts},
+	{reason: "DROP_NAT_FAMILY", how: "the backend's family has no such ICMP error, which is told of as its flow", vip: toNATBetween, protocol: tcp, ports: true,
+		packet: untranslatable, means: onceConnected},
 	{reason: "DROP_TTL", how: "a packet may not be sent any further", vip: toNAT, protocol: tcp, ports: true, packet: lastHop},
 	{reason: "DROP_TOO_BIG", how: "a packet does not fit, and its source is no host that could be told", vip: toHere, protocol: udp, ports: true,
 		packet: fullDatagram, source: protocols{"127.0.0.1", "::1"}},
@@ -155,6 +170,29 @@ func segment(flags uint8) func(packet.IP) []byte {
 func lastHop(ip packet.IP) []byte {
 	ip.TTL = 1
 	return segment(packet.SYN)(ip)
+}
+
+// untranslatable is an error about what the VIP has sent that RFC 7915 knows no
+// counterpart of: a host precedence that is violated, and an option that is not known.
+func untranslatable(ip packet.IP) []byte {
+	quoted := packet.IP{From: ip.To, To: ip.From, Protocol: packet.TCPIP}
+	kind, code, protocol := byte(3), byte(14), uint8(packet.ICMP)
+	if ip.V6() {
+		kind, code, protocol = 4, 2, packet.ICMPv6
+	}
+	ip.Protocol = protocol
+	return ip.Packet(packet.Message(kind, code, 0, quoted.Packet(packet.TCP(vipsPort, clientsPort, packet.ACK, nil, nil))))
+}
+
+// onceConnected begins the connection that the frame is about.
+func onceConnected(s *stage, send func(), frame []byte) {
+	s.t.Helper()
+	const ethernet = 14
+	v6 := frame[ethernet]>>4 == 6
+	from, to := provocation{vip: toNATBetween}.ends(s, v6)
+	_, begin := s.sender(s.Lab.Router, "eth1")
+	begin(append(slices.Clone(frame[:ethernet]), segment(packet.SYN)(packet.IP{From: from, To: to})...))
+	send()
 }
 
 // foreignQuote says of a packet from a neighbour of the VIP's that it did not fit.
