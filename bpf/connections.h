@@ -9,6 +9,7 @@
 
 #include "hash.h"
 #include "flows.h"
+#include "nat_types.h"
 #include "slots.h"
 
 /* Written here, read by the control plane. An entry means nothing unless its tag says that it lives. */

@@ -7,6 +7,7 @@
 #include "encapsulate.h"
 #include "judge.h"
 #include "nat.h"
+#include "notes.h"
 #include "parse.h"
 #include "rejoin.h"
 #include "send.h"
@@ -14,33 +15,6 @@
 #include "switches.h"
 #include "unquote.h"
 #include "vip.h"
-
-/*
- * The control plane's own notes, kept in the kernel so that a new daemon can
- * read whose the slots are. The program does not touch them.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, __u32);
-	__type(value, struct service);
-	__uint(max_entries, 1);
-} services SEC(".maps");
-
-/* One value, which the control plane leaves for the build that comes after it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, struct layout);
-	__uint(max_entries, 1);
-} layouts SEC(".maps");
-
-/* The same, of the other maps' types. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, struct map_types);
-	__uint(max_entries, 1);
-} type_notes SEC(".maps");
 
 /* The way of a packet whose ports are known. If pkt->nat says so, it is only begun. */
 static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt, struct vip **vip)

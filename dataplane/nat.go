@@ -19,7 +19,7 @@ type NATSettings struct {
 }
 
 // MaxNATSources is how many sources of a family there can be, as NAT_SOURCES_MAX
-// in bpf/types.h.
+// in bpf/nat_types.h.
 const MaxNATSources = 8
 
 // NATPortStep is how many neighbouring ports are kept together.
@@ -79,7 +79,7 @@ type Connection struct {
 	Source   netip.AddrPort // the client as the backend sees it
 	Backend  netip.AddrPort
 	Index    uint32 // of the backend
-	State    string // as enum connection_state of bpf/types.h has it, such as "syn-ack"
+	State    string // as enum connection_state of bpf/nat_types.h has it, such as "syn-ack"
 	HalfOpen bool   // gives way to newer ones
 	Begun    uint32 // a second of the monotonic clock, as the next
 	Expires  uint32 // the first second in which it is over, if nothing comes

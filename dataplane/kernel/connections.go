@@ -31,7 +31,7 @@ func (m *mapped) openConnections(maps *lbMaps) error {
 	return nil
 }
 
-// The layout of a tag, as bpf/types.h describes it; a test reads what the program
+// The layout of a tag, as bpf/nat_types.h describes it; a test reads what the program
 // has written.
 const (
 	tagExpiryBits     = 32

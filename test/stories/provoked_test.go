@@ -237,7 +237,7 @@ func withoutEgress(s *stage, send func(), _ []byte) {
 	send()
 }
 
-// tagLines is how many there are: struct tag_line in bpf/types.h has eight words.
+// tagLines is how many there are: struct tag_line in bpf/nat_types.h has eight words.
 const tagLines = 64 / 8
 
 // withFullTable has all entries be of connections that are established, and last longer
