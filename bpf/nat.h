@@ -50,15 +50,6 @@ static __always_inline void retire(const struct packet *pkt, __u32 now)
 						  now + seconds_of(settings, CONNECTION_RETIRED)));
 }
 
-/* In SETTLING a slot lasts as long as packets of its flows go to others than its owner. */
-static __always_inline void note_elsewhere(__u32 slot, __u8 protocol, __u32 now)
-{
-	struct condition *condition = find_condition(slot, protocol);
-
-	if (condition && (READ_ONCE(condition->word) & ((1 << PHASE_BITS) - 1)) == SETTLING && condition->second != now)
-		condition->second = now;
-}
-
 /* A segment that only somebody can send who has got the backend's SYN-ACK. */
 static __always_inline int proves(struct xdp_md *ctx, const struct packet *pkt, const struct connection *connection)
 {
@@ -124,8 +115,6 @@ __noinline enum outcome find_or_begin(struct xdp_md *ctx, struct packet *pkt, st
 		return begin(ctx, pkt, vip, slot, hash, now);
 	if (pkt->new_flow && tag_state(pkt->tag) >= CONNECTION_LAST_ACK)
 		reopen(pkt, now);
-	if (vip->flags & VIP_UNSETTLED && !pkt->looking && find_owner(slot) != connection->backend)
-		note_elsewhere(slot, pkt->to.protocol, now);
 	return FORWARD;
 }
 

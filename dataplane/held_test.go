@@ -86,7 +86,7 @@ func checkService(t *testing.T, held *Tables, s Service) {
 		want := VIPEntry{
 			Service: id, FirstSlot: entry.FirstSlot, SlotCount: entry.SlotCount,
 			IdleSeconds: idleSeconds(s, vip.Protocol), Unsettled: held.VIPs[vip].Unsettled,
-			TrackAlways: s.Tracking == TrackAlways, AffinityClient: s.AffinityClient, NAT: s.NAT,
+			TrackAlways: s.Tracking == TrackAlways && !s.NAT, AffinityClient: s.AffinityClient, NAT: s.NAT,
 		}
 		if vip.Protocol == UDP {
 			want.QUIC = s.QUIC

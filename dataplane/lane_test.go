@@ -60,7 +60,7 @@ func forgetful(old, now, next *Tables, want State) string {
 func remembersNothing(name string, want State) bool {
 	for _, s := range want.Services {
 		if s.Name == name {
-			return s.Tracking == TrackNever
+			return s.Tracking == TrackNever || s.NAT
 		}
 	}
 	return true
@@ -123,7 +123,7 @@ func checkServiceLanes(t *testing.T, next *Tables, s Service) {
 	for _, vip := range s.VIPs {
 		entry := next.VIPs[vip]
 		for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
-			if c := next.Conditions.At(slot, vip.Protocol); s.Tracking == TrackNever && c != (Condition{}) {
+			if c := next.Conditions.At(slot, vip.Protocol); (s.Tracking == TrackNever || s.NAT) && c != (Condition{}) {
 				t.Fatalf("slot %d of %s is never tracked and %+v", slot, s.Name, c)
 			}
 		}

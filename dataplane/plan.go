@@ -35,7 +35,7 @@ func (p *plan) vipEntry(protocol Protocol) VIPEntry {
 		FirstSlot:      p.entry.FirstSlot,
 		SlotCount:      p.entry.SlotCount,
 		IdleSeconds:    p.want.idleSeconds(protocol),
-		TrackAlways:    p.want.Tracking == TrackAlways,
+		TrackAlways:    p.want.tracking() == TrackAlways,
 		AffinityClient: p.want.AffinityClient,
 		NAT:            p.want.NAT,
 	}

@@ -95,7 +95,8 @@ type Service struct {
 	// QUIC says where in the connection IDs of its UDP flows a backend's QUICID
 	// stands; zero is nowhere.
 	QUIC QUIC
-	// NAT says that all backends are forwarded to by NAT.
+	// NAT says that all backends are forwarded to by NAT. Tracking is not read then:
+	// each connection is remembered by itself, and slots have nothing to digest.
 	NAT bool
 	// IdleTCP and IdleUDP are the seconds, 1 to MaxIdleSeconds, after which a
 	// silent flow is over; 0 means DefaultIdleTCP and DefaultIdleUDP.
@@ -112,6 +113,14 @@ const (
 	DefaultIdleTCP = 15 * 60
 	DefaultIdleUDP = 60
 )
+
+// tracking is what of the service's flows the program remembers by their slots.
+func (s *Service) tracking() Tracking {
+	if s.NAT {
+		return TrackNever
+	}
+	return s.Tracking
+}
 
 // idleSeconds is the idle timeout of flows of a protocol.
 func (s *Service) idleSeconds(protocol Protocol) uint32 {

@@ -41,7 +41,7 @@ func (d *difference) changePhases() {
 			unsettled = unsettled || led && d.have.Phases.restless(p.entry, protocol)
 			t := transition{lane: at, unsettled: unsettled}
 			switch {
-			case !leads || p.want.Tracking == TrackNever:
+			case !leads || p.want.tracking() == TrackNever:
 				if unsettled || !led {
 					t.leaving = unsettledSlots(d.have, p.entry, protocol)
 				}

@@ -128,7 +128,7 @@ const clientsAt = 9
 
 // toNAT is a service as it would be under nat.
 func toNAT(s Service) Service {
-	s.NAT, s.Tracking = true, TrackNever
+	s.NAT = true
 	s.Backends = slices.Clone(s.Backends)
 	for i := range s.Backends {
 		s.Backends[i].Forward, s.Backends[i].Port = NAT, cmp.Or(s.Backends[i].Port, 443)

@@ -52,11 +52,7 @@ func judgeService(in Input, guard guard, s Service, before ServiceReport) (datap
 		Name: s.Name, VIPs: s.VIPs, Slots: s.Slots,
 		Tracking: s.Tracking, AffinityClient: s.AffinityClient,
 		IdleTCP: seconds(s.IdleTimeout), IdleUDP: seconds(s.IdleTimeout),
-		QUIC: s.QUIC,
-	}
-	if s.Forward == dataplane.NAT {
-		// Each connection is remembered by itself, so slots have nothing to digest.
-		want.NAT, want.Tracking = true, dataplane.TrackNever
+		QUIC: s.QUIC, NAT: s.Forward == dataplane.NAT,
 	}
 	backends := candidates(guard, s, in.Views[s.Name].Instances)
 
