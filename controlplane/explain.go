@@ -24,8 +24,7 @@ func (d *daemon) Explain(client netip.AddrPort, to dataplane.VIP) (explained api
 			return p.notForAVIP(to)
 		}
 		if e.Entry.NAT {
-			index, known := connectionOf(connections, client, to)
-			e = e.Connected(tables, index, known)
+			e = e.Connected(tables, connectionOf(connections, client, to))
 		}
 		explained = p.explanation(tables, e, client, to)
 		return nil
@@ -33,14 +32,14 @@ func (d *daemon) Explain(client netip.AddrPort, to dataplane.VIP) (explained api
 	return explained, err
 }
 
-// connectionOf finds the backend of a client's connection.
-func connectionOf(connections iter.Seq[dataplane.Connection], client netip.AddrPort, to dataplane.VIP) (index uint32, known bool) {
+// connectionOf finds a client's connection; nil if there is none.
+func connectionOf(connections iter.Seq[dataplane.Connection], client netip.AddrPort, to dataplane.VIP) *dataplane.Connection {
 	for c := range connections {
-		if c.Client == client && c.VIP == netip.AddrPortFrom(to.Addr, to.Port) && c.Protocol == to.Protocol {
-			return c.Index, true
+		if c.Client == client && c.VIP == netip.AddrPortFrom(to.Addr, to.Port) && c.Protocol == to.Protocol && !c.Retired {
+			return &c
 		}
 	}
-	return 0, false
+	return nil
 }
 
 func (p *page) notForAVIP(to dataplane.VIP) error {

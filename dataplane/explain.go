@@ -83,17 +83,22 @@ func (t *Tables) Explain(hash *Hash, client netip.AddrPort, to VIP, second uint3
 }
 
 // Connected is the explanation of a nat VIP's packets, whose slot only says where
-// connections begin. Index is the backend of the flow's connection, if there is one.
-func (e Explanation) Connected(t *Tables, index uint32, known bool) Explanation {
-	switch {
-	case known && t.isAlive(index):
-		e.Later = Choice{index, ByConnection}
-		e.NewFlow = e.Later
-	case known:
-		e.Later = Choice{NoBackend, ByConnection}
-		e.NewFlow = e.Later
-	case e.VIP.Protocol == TCP:
-		e.Later = Choice{NoBackend, ByNoConnection}
+// connections begin. Connection is that of the flow, nil if there is none.
+func (e Explanation) Connected(t *Tables, connection *Connection) Explanation {
+	begins := e.NewFlow
+	e.Later = Choice{NoBackend, ByNoConnection}
+	if connection != nil {
+		e.Later = Choice{connection.Index, ByConnection}
+		if !t.isAlive(connection.Index) {
+			e.Later.Backend = NoBackend
+		}
+	}
+	moves := connection != nil && connection.Closed && begins.Backend != e.Later.Backend
+	if e.NewFlow = e.Later; e.Later.Backend == NoBackend || moves {
+		e.NewFlow = begins
+	}
+	if e.VIP.Protocol == UDP {
+		e.Later = e.NewFlow // any datagram can begin a connection
 	}
 	return e
 }

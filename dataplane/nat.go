@@ -81,6 +81,8 @@ type Connection struct {
 	Index    uint32 // of the backend
 	State    string // as enum connection_state of bpf/nat_types.h has it, such as "syn-ack"
 	HalfOpen bool   // gives way to newer ones
+	Closed   bool   // on both sides, or reset: its client's next SYN may begin another
+	Retired  bool   // closed, and its client has begun another: only its port is still taken
 	Begun    uint32 // a second of the monotonic clock, as the next
 	Expires  uint32 // the first second in which it is over, if nothing comes
 }

@@ -94,6 +94,8 @@ func decodeConnection(entry lbConnection, tag uint64) dataplane.Connection {
 		Index:    entry.Backend,
 		State:    connectionStates[state],
 		HalfOpen: state <= lbConnectionStateCONNECTION_ANSWERED,
+		Closed:   state >= lbConnectionStateCONNECTION_LAST_ACK,
+		Retired:  state == lbConnectionStateCONNECTION_RETIRED,
 		Begun:    entry.Begun,
 		Expires:  uint32(tag) + 1,
 	}
