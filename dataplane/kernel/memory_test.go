@@ -12,7 +12,7 @@ import (
 // mostly room for the ways of fragments.
 func mapMemory(o Options, cpus int) int {
 	const fixed = 8 << 20
-	return 20*int(o.Slots) + 8*int(o.Flows) + (104+24*cpus)*int(o.Limits.Backends) +
+	return 20*int(o.Slots) + 8*int(o.Flows) + 152*int(o.Connections) + (104+24*cpus)*int(o.Limits.Backends) +
 		208*int(o.Limits.VIPs) + 160*int(o.Limits.Services) + fixed
 }
 
@@ -24,6 +24,7 @@ func TestPrivilegedMapsTakeTheMemoryThatTheFormulaSays(t *testing.T) {
 	o := Options{
 		PinDir: pinDir(t), Secret: 42,
 		Limits: dataplane.Limits{Services: 2048, VIPs: 8192, Backends: 1 << 16}, Slots: 1 << 20, Flows: 1 << 20,
+		Connections: 1 << 18,
 	}
 	plane, err := Open(o)
 	if err != nil {
