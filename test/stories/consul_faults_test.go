@@ -106,8 +106,8 @@ func (c *cluster) crowdedOut() {
 	release, err := c.near.Fill(c.t.Context())
 	c.must(err)
 	defer release()
+	began := time.Now() // before the agent is killed: it may have answered before it is known to be back
 	c.restart()
-	began := time.Now()
 	c.must(c.Await(c.t.Context(), longRetry, "the balancer is refused a connection", func() error {
 		now, err := c.Status(c.t.Context())
 		switch {
@@ -116,8 +116,8 @@ func (c *cluster) crowdedOut() {
 		case now.Consul.Held["web"] == "429":
 			return nil
 		case now.Consul.State == "ok" && now.Consul.OldestView != nil && now.Consul.OldestView.After(began):
-			c.restart() // it was faster than the others
 			began = time.Now()
+			c.restart() // it was faster than the others
 		}
 		return fmt.Errorf("Consul is %s, holding %v", now.Consul.State, now.Consul.Held)
 	}))
