@@ -29,23 +29,8 @@ func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebp
 	if f.v6 {
 		headers, source, etherType = 14+40, source6At, 0xdd86
 	}
-	bounds := asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, headers),
-		asm.JGT.Reg(asm.R4, asm.R3, "abort"),
-	}
-	code := asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadMapValue(asm.R1, state.FD(), 0),
-		asm.LoadMem(asm.R8, asm.R1, 0, asm.Word),
-		asm.Mul.Imm32(asm.R8, 1664525),
-		asm.Add.Imm32(asm.R8, 1013904223),
-		asm.StoreMem(asm.R1, 0, asm.R8, asm.Word),
-		asm.Mov.Reg(asm.R7, asm.R8),
-		asm.And.Imm(asm.R7, 1<<flowBits-1),
-	}
+	bounds := frameHolds(headers)
+	code := chooseFlow(state, flowBits)
 	code = append(append(code, bounds...),
 		asm.Sub.Reg(asm.R3, asm.R2),
 		asm.Sub.Imm(asm.R3, int32(len(f.frame()))),
@@ -67,14 +52,45 @@ func flowDriver(tb testing.TB, program *ebpf.Program, flowBits int, f flow) *ebp
 			asm.StoreMem(asm.R2, source+4, asm.R8, asm.Word),
 		)
 	}
-	return newProgram(tb, append(code,
+	return newProgram(tb, append(code, goOnWith(next)...))
+}
+
+// chooseFlow is how a driver begins: the context to R6, the next flow's number to R7
+// and the number that it is a part of to R8.
+func chooseFlow(state *ebpf.Map, flowBits int) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadMapValue(asm.R1, state.FD(), 0),
+		asm.LoadMem(asm.R8, asm.R1, 0, asm.Word),
+		asm.Mul.Imm32(asm.R8, 1664525),
+		asm.Add.Imm32(asm.R8, 1013904223),
+		asm.StoreMem(asm.R1, 0, asm.R8, asm.Word),
+		asm.Mov.Reg(asm.R7, asm.R8),
+		asm.And.Imm(asm.R7, 1<<flowBits-1),
+	}
+}
+
+// frameHolds reads where the frame begins, to R2, and ends, to R3.
+func frameHolds(bytes int32) asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, bytes),
+		asm.JGT.Reg(asm.R4, asm.R3, "abort"),
+	}
+}
+
+// goOnWith is how a driver ends, be it by a jump to abort.
+func goOnWith(next *ebpf.Map) asm.Instructions {
+	return asm.Instructions{
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.LoadMapPtr(asm.R2, next.FD()),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("abort"),
 		asm.Return(),
-	))
+	}
 }
 
 // driverState is where a driver keeps the number of its last flow.

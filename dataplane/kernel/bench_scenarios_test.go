@@ -21,6 +21,8 @@ type scenario struct {
 	beside   func(*benchWorld) (stop func()) // what goes on at the same time
 	cut      string                          // the step after which the program ends; "" is its own end
 	against  string                          // the scenario of the empty program to compare with
+	nat      *natMix                         // its service's; nil is another mode
+	reply    bool                            // from a backend of nat
 }
 
 const (
@@ -58,6 +60,7 @@ func scenarios() []scenario {
 	all := []scenario{
 		{name: emptyTX, empty: "tx", flow: segment4},
 		{name: emptyPass, empty: "pass", flow: segment4},
+		{name: emptyNAT, empty: "tx", flow: segment4, nat: &benchMixes[0]},
 		{name: emptyBothCPUs, empty: "tx", flow: segment4, cpus: 2},
 	}
 	all = append(all, settledScenarios()...)
@@ -65,6 +68,7 @@ func scenarios() []scenario {
 	all = append(all, unsettledScenarios()...)
 	all = append(all, sizeScenarios()...)
 	all = append(all, wideScenarios()...)
+	all = append(all, natScenarios()...)
 	all = append(all, stepScenarios()...)
 	all = append(all, scenario{
 		name: "established-tcp4-ipip-512k-slots-rewritten", world: "settled", flow: segment4.at(portOf(dataplane.IPIP)),

@@ -52,9 +52,26 @@ func prepare(tb testing.TB, s scenario, in *benchWorld) (p *prepared, err error)
 		}
 	}
 	for range max(s.cpus, 1) {
-		p.drivers = append(p.drivers, flowDriver(tb, program, s.flowBits, s.flow))
+		p.drivers = append(p.drivers, p.driver(tb, program))
 	}
 	return p, nil
+}
+
+func (p *prepared) driver(tb testing.TB, program *ebpf.Program) *ebpf.Program {
+	tb.Helper()
+	if p.nat == nil {
+		return flowDriver(tb, program, p.flowBits, p.flow)
+	}
+	var answers *ebpf.Map
+	if p.in != nil {
+		answers = p.in.connect(&p.scenario)
+	}
+	if p.reply {
+		p.frame = p.answer(tb)
+	} else {
+		answers = nil
+	}
+	return natDriver(tb, program, p.flowBits, p.frame, answers)
 }
 
 // turn is the time of one packet in nanoseconds, the mean of many. What the caches

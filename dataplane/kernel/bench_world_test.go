@@ -30,8 +30,9 @@ type benchWorld struct {
 	*harness
 	name    string
 	options Options
-	drops   dataplane.Drops // once somebody watches
-	fill    []*ebpf.Program // what sends the flows that rememberMillion remembers
+	drops   dataplane.Drops                  // once somebody watches
+	fill    []*ebpf.Program                  // what sends the flows that rememberMillion remembers
+	answers map[dataplane.Protocol]*ebpf.Map // to connections of nat: see connect
 }
 
 // openWorld makes the world that a name tells of.
@@ -65,6 +66,9 @@ func openWorld(tb testing.TB, name string) *benchWorld {
 		service.VIPs = append(service.VIPs, everyOtherPrefix(count)...)
 		return worldOf(tb, name, service)
 	}
+	if mix := natMixOf(kind); mix != nil {
+		return worldOf(tb, name, natService(mix))
+	}
 	tb.Fatalf("there is no world %s", name)
 	return nil
 }
@@ -92,12 +96,16 @@ func worldOf(tb testing.TB, name string, services ...dataplane.Service) *benchWo
 	if _, remembers := remembered[name]; remembers {
 		options.Flows = 2 << millionBits
 	}
+	if isNAT(services) {
+		_, bits := kindOf(name)
+		options.Connections = 2 << max(bits, 17)
+	}
 	plane, err := Open(options)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { plane.Close() })
-	w := &benchWorld{harness: harnessOn(tb, plane), name: name, options: options}
+	w := &benchWorld{harness: harnessOn(tb, plane), name: name, options: options, answers: map[dataplane.Protocol]*ebpf.Map{}}
 	w.want(services...)
 	return w
 }

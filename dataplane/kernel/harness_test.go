@@ -97,7 +97,7 @@ func (h *harness) apply(steps ...dataplane.Step) {
 // want makes the kernel hold these services.
 func (h *harness) want(services ...dataplane.Service) {
 	h.t.Helper()
-	h.wanted = dataplane.State{Services: services}
+	h.wanted = dataplane.State{Services: services, NAT: dataplane.DefaultNATSettings()}
 	steps, problems := dataplane.Diff(h.tables, h.wanted)
 	if len(problems) > 0 {
 		h.t.Fatal(problems)
