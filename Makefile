@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels bench bench-converge bench-control lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,20 @@ test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bo
 	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh) -with $$(command -v iperf3) -with $$(command -v ping)" ./test/devices; \
 	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
 	    -exec "$$PWD/bin/vm run -systemd -kernel $$kernel -with $$PWD/packaging/pointsman.service -with $$PWD/bin/pointsman" ./test/unit; done
+
+# Every program is loaded and sees packets: balancer (all modes and families, nat,
+# fragments that are held), capture, decap on both ways; a restart; drops that are told.
+SMOKE := ^TestPrivileged(EveryKind|ADatagramKeeps|AFragmentBefore|ACaptureSeesPackets|ADropIsTold|ARestartAdopts|DecapAttaches|DecapsulatesEvery|DecapMapsAnswers)
+
+smoke-kernels: ## load and run every program inside Debian's kernels, in a minute (KERNELS="6.1 6.12")
+	@command -v qemu-system-x86_64 >/dev/null || { echo "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"; exit 1; }
+	$(GO) build -o bin/vm ./test/vm
+	bin/vm fetch $(KERNELS)
+	CGO_ENABLED=0 $(GO) test -c -o bin/kernel.test ./dataplane/kernel
+	@cd dataplane/kernel; running=; for kernel in $(KERNELS); do \
+	  { ../../bin/vm run -kernel $$kernel ../../bin/kernel.test -test.short -test.v -test.timeout 10m -test.run '$(SMOKE)' \
+	    | $(GO) tool test2json -p "Linux $$kernel" | $(GO) run ../../test/report -strict; } & running+=" $$!"; done; \
+	failed=0; for pid in $$running; do wait $$pid || failed=1; done; exit $$failed
 
 BENCH ?=
 QUICK ?=

@@ -38,15 +38,34 @@ func TestEveryTestThatIsSaidToHoldALessonExists(t *testing.T) {
 }
 
 // A part of a pattern that matches nothing is a test that no longer runs there.
-func TestEveryPartOfThePatternOfTestsInOtherKernelsMatchesSome(t *testing.T) {
-	pattern := regexp.MustCompile(`(?m)^PACKETS := \^TestPrivileged\((.*)\)$`).FindStringSubmatch(read(t, "Makefile"))
-	if pattern == nil {
-		t.Fatal("the Makefile has no PACKETS")
+func TestEveryPartOfThePatternsOfTestsInOtherKernelsMatchesSome(t *testing.T) {
+	patterns := regexp.MustCompile(`(?m)^(PACKETS|SMOKE) := \^TestPrivileged\((.*)\)$`).FindAllStringSubmatch(read(t, "Makefile"), -1)
+	if len(patterns) != 2 {
+		t.Fatalf("the Makefile has %d patterns, and not PACKETS and SMOKE", len(patterns))
 	}
 	names := testNames(t, "dataplane/kernel")
-	for _, part := range strings.Split(pattern[1], "|") {
-		if !slices.ContainsFunc(names, regexp.MustCompile("^TestPrivileged"+part).MatchString) {
-			t.Errorf("no test is called TestPrivileged%s…", part)
+	for _, pattern := range patterns {
+		for _, part := range strings.Split(pattern[2], "|") {
+			if !slices.ContainsFunc(names, regexp.MustCompile("^TestPrivileged"+part).MatchString) {
+				t.Errorf("%s: no test is called TestPrivileged%s…", pattern[1], part)
+			}
+		}
+	}
+}
+
+func TestTheREADMENamesTheKernelsThatChangesAreTriedOn(t *testing.T) {
+	kernels := regexp.MustCompile(`(?m)^KERNELS \?= (.+)$`).FindStringSubmatch(read(t, "Makefile"))
+	if kernels == nil {
+		t.Fatal("the Makefile names none")
+	}
+	if !strings.Contains(read(t, ".ci/run"), "\nmake smoke-kernels\n") {
+		t.Error(".ci/run does not load the programs in them")
+	}
+	_, requirements, _ := strings.Cut(read(t, "README.md"), "\n## Requirements\n")
+	requirements, _, _ = strings.Cut(requirements, "\n## ")
+	for _, kernel := range strings.Fields(kernels[1]) {
+		if !regexp.MustCompile(`\b` + regexp.QuoteMeta(kernel) + `\b`).MatchString(requirements) {
+			t.Errorf("the README does not say that Linux %s was seen to work", kernel)
 		}
 	}
 }
