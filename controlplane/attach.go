@@ -1,11 +1,11 @@
 package controlplane
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -55,11 +55,11 @@ func (d *daemon) keepAttached() {
 			if now.Reason != "" { // it works, and is slower
 				level = slog.LevelWarn
 			}
-			d.log.Log(context.Background(), level, "attached", "interface", now.Interface, "mode", now.Mode, reasonOf(now.Reason))
+			d.events.tell(level, api.Event{Kind: kindInterface, Text: "attached", Interface: now.Interface, State: now.Mode, Reason: now.Reason})
 		}
 	}
 	if a.err != nil {
-		d.log.Error("not attached to every interface", "reason", a.err, "retry_in", a.retry.failed())
+		d.events.tell(slog.LevelError, api.Event{Kind: kindInterface, Text: "not attached to every interface", Reason: a.err.Error()}, "retry_in", a.retry.failed())
 		if a.eventsOnly {
 			a.retry.at = time.Now().Add(never)
 		}

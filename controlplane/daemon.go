@@ -24,6 +24,7 @@ type daemon struct {
 	started       time.Time
 	plane         *serial
 	inbox         *inbox
+	events        *chronicle
 	prober        prober
 	hops          hops
 	watches       watches
@@ -115,7 +116,7 @@ func (d *daemon) begin(first loaded) error {
 	d.audited = time.Now()
 	d.sample()
 	d.hold(tables)
-	d.journal = journal{log: d.log, moves: &d.moves}
+	d.journal = journal{events: d.events, moves: &d.moves}
 	d.recalling.found, d.recalling.drains = found(tables), d.recalling.notes.drains
 	d.recalling.answered, d.recalling.used = map[question]bool{}, map[string]recalled{}
 	// An earlier daemon's tables are as good as its last word, so the program
@@ -155,6 +156,7 @@ func (d *daemon) turn() {
 	d.tick()
 	d.keepAttached()
 	d.publish()
+	d.events.flush()
 	d.tellManager()
 	if mail.loaded != nil && mail.loaded.taken != nil {
 		close(mail.loaded.taken)
@@ -167,7 +169,7 @@ func (d *daemon) turn() {
 // wake is when to look again though nothing was heard.
 func (d *daemon) wake() time.Time {
 	at := d.audited.Add(auditEvery)
-	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake()}
+	others := []time.Time{d.writing.at, d.attach.wake(), d.report.Again(), d.overrides.wake(), d.recalling.after, d.manager.Wake(), d.events.wake()}
 	if d.mayMend() {
 		others = append(others, d.mending.next, d.verifying.wake(len(d.want.Services)))
 	}
@@ -199,7 +201,7 @@ func (d *daemon) digest(m mail) {
 	if m.loaded != nil {
 		if m.loaded.err != nil {
 			d.refused = m.loaded.err
-			d.log.Error("the configuration was not taken, the one before goes on", "reason", d.refused)
+			d.events.tell(slog.LevelError, api.Event{Kind: kindConfiguration, Text: "the configuration was not taken, the one before goes on", Reason: d.refused.Error()})
 		} else {
 			d.adopt(*m.loaded)
 		}
@@ -240,7 +242,7 @@ func (d *daemon) adopt(l loaded) {
 	}
 	d.views = views
 	d.recalling.forget(l.file)
-	d.log.Info("configuration taken", "path", d.path, "services", len(d.services))
+	d.events.tell(slog.LevelInfo, api.Event{Kind: kindConfiguration, Text: "configuration taken"}, "path", d.path, "services", len(d.services))
 	for _, warning := range slices.Concat(l.warnings, l.pending) {
 		d.log.Warn(warning)
 	}

@@ -3,10 +3,13 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/pointsman/pointsman/controlplane/api"
 )
 
 // drift is what was found otherwise than we had left it, and mended.
@@ -24,12 +27,16 @@ func (d *daemon) repaired(found ...string) {
 	for i, what := range found {
 		d.drift = drift{d.drift.repairs + 1, time.Now(), what}
 		if i < mostTold {
-			d.log.Warn("repaired what was not as it had been left", "found", what)
+			d.tellOfRepair(what)
 		}
 	}
 	if more := len(found) - mostTold; more > 0 {
-		d.log.Warn("repaired what was not as it had been left", "found", fmt.Sprintf("%d more, the last: %s", more, found[len(found)-1]))
+		d.tellOfRepair(fmt.Sprintf("%d more, the last: %s", more, found[len(found)-1]))
 	}
+}
+
+func (d *daemon) tellOfRepair(found string) {
+	d.events.tell(slog.LevelWarn, api.Event{Kind: kindRepair, Text: "repaired what was not as it had been left", Reason: found})
 }
 
 // inspectEvery is how often attachments and pins are looked at, for what no event

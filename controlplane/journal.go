@@ -2,19 +2,20 @@ package controlplane
 
 import (
 	"cmp"
-	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
 )
 
-// journal writes one line for each change of state, once the data plane has it.
+// journal tells of each change of state, once the data plane has it.
 type journal struct {
-	log    *slog.Logger
+	events *chronicle
 	moves  *moves // are counted
 	told   desired.Report
 	looked time.Time // of the report that was told
@@ -35,14 +36,14 @@ func (j *journal) changes(now desired.Report, why causes) {
 			continue
 		}
 		if !known || before.State != s.State {
-			j.log.Log(context.Background(), level(s.State), "service is "+string(s.State), "service", s.Name,
-				reasonOf(s.Reason), "up", s.Up, "backends", len(s.Backends))
+			j.events.tell(level(s.State), api.Event{Kind: kindService, Text: "service is " + string(s.State), Service: s.Name,
+				Was: string(before.State), State: string(s.State), Reason: s.Reason}, "up", s.Up, "backends", len(s.Backends))
 		}
 		j.backends(s, before, why)
 	}
 	for _, s := range j.told.Services {
 		if _, still := now.Service(s.Name); !still {
-			j.log.Info("service is gone", "service", s.Name)
+			j.events.tell(slog.LevelInfo, api.Event{Kind: kindService, Text: "service is gone", Service: s.Name, Was: string(s.State), State: "gone"})
 			for _, b := range s.Backends {
 				j.moves.forget(s.Name, b)
 			}
@@ -61,46 +62,49 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp || dawning {
 			continue
 		}
-		line := []any{"service", s.Name, "backend", address(b), "was", cmp.Or(string(was.State), "new"), "weight", b.Weight, reasonOf(b.Reason)}
 		j.moves.moved(s.Name, b)
-		j.log.Info("backend is "+participle(b.State), append(line, why.times(s.Name, b, j.looked)...)...)
+		j.events.tell(slog.LevelInfo, why.timed(api.Event{Kind: kindBackend, Text: "backend is " + participle(b.State), Service: s.Name, Backend: address(b),
+			Was: cmp.Or(string(was.State), "new"), State: string(b.State), Weight: &b.Weight, Reason: b.Reason}, b, j.looked))
 	}
 	if !before.Ready {
 		return
 	}
 	for _, b := range before.Backends {
 		if _, still := s.Find(b); !still {
-			line := []any{"service", s.Name, "backend", address(b), "was", b.State}
 			j.moves.forget(s.Name, b)
-			j.log.Info("backend is gone", append(line, why.times(s.Name, b, j.looked)...)...)
+			j.events.tell(slog.LevelInfo, why.timed(api.Event{Kind: kindBackend, Text: "backend is gone", Service: s.Name, Backend: address(b),
+				Was: string(b.State), State: "gone"}, b, j.looked))
 		}
 	}
 }
 
-// times are detect_ms, where it is known, and apply_ms: from knowing of a change
-// to the last map written.
-func (c causes) times(service string, b desired.BackendReport, since time.Time) []any {
-	times := []any{"apply_ms", milliseconds(time.Since(c.arrived))}
-	if detect, seen := c.detect(service, b, since); seen {
-		times = append([]any{"detect_ms", milliseconds(detect)}, times...)
+// timed is the event with the times that it took: detect_ms, where it is known, and
+// apply_ms, from knowing of a change to the last map written.
+func (c causes) timed(e api.Event, b desired.BackendReport, since time.Time) api.Event {
+	now := time.Now()
+	apply := milliseconds(now.Sub(c.arrived))
+	e.AppliedAt, e.ApplyMS = &now, &apply
+	if detect, consulAt, seen := c.detect(e.Service, b, since); seen {
+		took := milliseconds(detect)
+		e.DetectMS, e.ConsulAt = &took, consulAt
 	}
-	return times
+	return e
 }
 
 // detect is how long it took from the first sign of the change to knowing of
-// it: from the first probe that saw it, or from Consul's answer.
-func (c causes) detect(service string, b desired.BackendReport, since time.Time) (time.Duration, bool) {
+// it: from the first probe that saw it, or from Consul's answer, and when that was.
+func (c causes) detect(service string, b desired.BackendReport, since time.Time) (took time.Duration, consulAt *time.Time, seen bool) {
 	candidates := c.d.candidates[service]
 	i := slices.IndexFunc(candidates, func(x desired.Candidate) bool { return x.Addr == b.Addr })
 	if i >= 0 {
 		if v := c.d.prober.Verdict(probed(candidates[i].Key)); v.Since.After(since) {
-			return v.DetectedIn(), true
+			return v.DetectedIn(), nil, true
 		}
 	}
 	if view := c.d.views[c.d.watchNames[service]]; view.Answered.After(since) {
-		return max(0, c.arrived.Sub(view.Answered)), true
+		return max(0, c.arrived.Sub(view.Answered)), &view.Answered, true
 	}
-	return 0, false
+	return 0, nil, false
 }
 
 // views tells when Consul's word about a service cannot be had, and when it can
@@ -112,13 +116,13 @@ func (j *journal) views(names map[string]string, views map[string]consul.View) {
 		before, was := j.held[service]
 		switch {
 		case view.Reason != "" && before != view.Reason:
-			line := []any{"service", service, "why", string(view.Reason), "reason", view.Err}
+			more := []any{"why", string(view.Reason)}
 			if view.Known() {
-				line = append(line, "confirmed", view.At)
+				more = append(more, "confirmed", view.At)
 			}
-			j.log.Warn("Consul's view is held", line...)
+			j.events.tell(slog.LevelWarn, api.Event{Kind: kindConsul, Text: "Consul's view is held", Service: service, State: "held", Reason: fmt.Sprint(view.Err)}, more...)
 		case view.Reason == "" && was:
-			j.log.Info("Consul's view is confirmed again", "service", service)
+			j.events.tell(slog.LevelInfo, api.Event{Kind: kindConsul, Text: "Consul's view is confirmed again", Service: service, State: "confirmed"})
 		}
 		if view.Reason != "" {
 			held[service] = view.Reason

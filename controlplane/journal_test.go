@@ -16,8 +16,8 @@ func TestNothingIsDetectedBeforeItHappened(t *testing.T) {
 		watchNames: map[string]string{"web": "web#1"},
 		views:      map[string]consul.View{"web#1": {Answered: now.Add(5 * time.Millisecond)}},
 	}}
-	took, seen := c.detect("web", desired.BackendReport{}, now.Add(-time.Second))
-	if !seen || took != 0 {
+	took, consulAt, seen := c.detect("web", desired.BackendReport{}, now.Add(-time.Second))
+	if !seen || took != 0 || !consulAt.Equal(now.Add(5*time.Millisecond)) {
 		t.Errorf("it took %s, %v", took, seen)
 	}
 }

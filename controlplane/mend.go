@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -44,7 +45,7 @@ func (d *daemon) mend() (failed bool) {
 	if err == nil {
 		return false
 	}
-	d.log.Error("the tables cannot be made what they were left as", "reason", err, "retry_in", auditEvery)
+	d.tellOfTables(slog.LevelError, "the tables cannot be made what they were left as", err, "retry_in", auditEvery)
 	d.mending.next = time.Now().Add(auditEvery)
 	d.tables = nil
 	return true

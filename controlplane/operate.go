@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -36,7 +37,7 @@ func (d *daemon) Drain(r api.DrainRequest, by string) (api.Override, error) {
 	if err != nil {
 		return api.Override{}, err
 	}
-	d.log.Info("drain begins", "service", r.Service, "backend", address(backend), "by", by, reasonOf(r.Reason), "until", wish.Until)
+	d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain begins", Service: r.Service, Backend: address(backend), By: by, Reason: r.Reason}, "until", wish.Until)
 	d.inbox.changed()
 	return overrideView(wish, backend), nil
 }
@@ -59,7 +60,7 @@ func (d *daemon) Undrain(r api.UndrainRequest, by string) (api.Override, error) 
 		}
 		return api.Override{}, refusal(http.StatusConflict, "no operator drains %s of service %s; %s", address(backend), r.Service, why)
 	}
-	d.log.Info("drain ends", "service", r.Service, "backend", address(backend), "by", by)
+	d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain ends", Service: r.Service, Backend: address(backend), By: by})
 	d.inbox.changed()
 	return overrideView(was, backend), nil
 }
@@ -74,7 +75,7 @@ func overrideView(w desired.Override, b desired.BackendReport) api.Override {
 // expire ends the overrides whose time is over.
 func (d *daemon) expire() {
 	for _, w := range d.overrides.expire(time.Now()) {
-		d.log.Info("drain ends, its time is over", "service", w.Service, "backend", w.Backend.String(), "by", w.By, reasonOf(w.Reason))
+		d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain ends, its time is over", Service: w.Service, Backend: w.Backend.String(), By: w.By, Reason: w.Reason})
 	}
 }
 

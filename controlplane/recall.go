@@ -2,9 +2,11 @@ package controlplane
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
@@ -110,11 +112,12 @@ func (d *daemon) recallOne(s config.Service, asked question, note answer) recall
 	instances, why := desired.Recall(
 		consulInstances(consul.View{Instances: note.instances}), s.Health != nil, d.recalling.found[s.Name])
 	if why != "" {
-		d.log.Warn("Consul's last word is not used: the kernel's tables are newer", "service", s.Name,
-			"stale_since", note.confirmed, "reason", why)
+		d.events.tell(slog.LevelWarn, api.Event{Kind: kindConsul, Text: "Consul's last word is not used: the kernel's tables are newer", Service: s.Name, State: "unused", Reason: why},
+			"stale_since", note.confirmed)
 		return recalled{question: asked}
 	}
-	d.log.Warn("forwarding by Consul's last word", "service", s.Name, "stale_since", note.confirmed, "instances", len(instances))
+	d.events.tell(slog.LevelWarn, api.Event{Kind: kindConsul, Text: "forwarding by Consul's last word", Service: s.Name, State: "recalled"},
+		"stale_since", note.confirmed, "instances", len(instances))
 	return recalled{asked, note.confirmed, append([]desired.Instance{}, instances...)}
 }
 

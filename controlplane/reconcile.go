@@ -1,11 +1,13 @@
 package controlplane
 
 import (
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/config"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/health"
@@ -38,7 +40,7 @@ func (d *daemon) reconcile(arrived time.Time) {
 	var steps []dataplane.Step
 	steps, d.problems = dataplane.Diff(d.tables, d.narrowed(heard))
 	if len(steps) == 0 && d.writing.failures > 0 {
-		d.log.Info("the tables are as they should be again")
+		d.tellOfTables(slog.LevelInfo, "the tables are as they should be again", nil)
 		d.writing.succeeded()
 		d.lastApply = d.lastApply.healed()
 	}
@@ -65,7 +67,7 @@ func (d *daemon) write(steps []dataplane.Step) error {
 		d.timings.Converged(time.Since(d.consulSaid))
 	}
 	if d.writing.failures > 0 {
-		d.log.Info("the tables are written again")
+		d.tellOfTables(slog.LevelInfo, "the tables are written again", nil)
 	}
 	d.writing.succeeded()
 	return nil
@@ -79,7 +81,7 @@ func (d *daemon) carryOut(steps []dataplane.Step) error {
 		d.writeFailures++
 		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
 		d.tables, d.exact = nil, false
-		d.log.Error("the tables could not be written", "reason", err, "retry_in", d.writing.failed())
+		d.tellOfTables(slog.LevelError, "the tables could not be written", err, "retry_in", d.writing.failed())
 		return err
 	}
 	d.generation++
@@ -96,11 +98,20 @@ func (d *daemon) readAgain() bool {
 	}
 	tables, err := d.plane.Tables()
 	if err != nil {
-		d.log.Error("the tables cannot be read", "reason", err, "retry_in", d.writing.failed())
+		d.tellOfTables(slog.LevelError, "the tables cannot be read", err, "retry_in", d.writing.failed())
 		return false
 	}
 	d.hold(tables)
 	return true
+}
+
+// tellOfTables tells of what could not be done, or could again.
+func (d *daemon) tellOfTables(level slog.Level, text string, err error, more ...any) {
+	e := api.Event{Kind: kindTables, Text: text}
+	if err != nil {
+		e.Reason = err.Error()
+	}
+	d.events.tell(level, e, more...)
 }
 
 // follow has the candidates probed and their next hops looked up.

@@ -102,7 +102,7 @@ func Run(ctx context.Context, o Options) error {
 	reloader.began, reloader.ended = o.Manager.Reloading, o.Manager.Ready
 	daemon := &daemon{
 		log: o.Log, version: o.Version, path: o.ConfigPath, started: time.Now(),
-		plane: shared, hashSecret: secret, inbox: inbox, prober: prober, hops: hops, watches: discovery,
+		plane: shared, hashSecret: secret, inbox: inbox, events: newChronicle(o.Log), prober: prober, hops: hops, watches: discovery,
 		consulAddress: discovery.Address, consulCounts: discovery.Counts, timings: timings, second: monotonicSecond, ifindexes: ifindexes, overrides: overrides,
 		keeper: keeper, secret: drawn, recalling: recalling{notes: known}, manager: o.Manager, reloader: reloader,
 	}

@@ -1,9 +1,11 @@
 package controlplane
 
 import (
+	"log/slog"
 	"maps"
 	"time"
 
+	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -191,7 +193,7 @@ func (d *daemon) counted(found dataplane.Census) {
 		}
 		now.empty[at.index] = true
 		if !before[at.index] {
-			d.log.Info("backend is empty: no slot and no flow is left", "service", s.Name, "backend", address(b),
+			d.events.tell(slog.LevelInfo, api.Event{Kind: kindBackend, Text: "backend is empty: no slot and no flow is left", Service: s.Name, Backend: address(b), State: string(b.State)},
 				"drained_for", time.Since(b.Draining.Since).Round(time.Second).String())
 		}
 	})

@@ -62,6 +62,8 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	explain PROTOCOL CLIENT TO    what is said of such a packet
 //	expect           report, tables and warnings
 //	log              what was logged since the last look
+//	events SERVICE   what the API tells of, since the last look
+//	flap SERVICE ADDRESS N PAUSE    probes find it ill and well in turn, N times
 func TestSpecs(t *testing.T) {
 	stories, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(stories) == 0 {
@@ -97,6 +99,7 @@ type stage struct {
 	state     string // the folder of what daemons leave to one another
 	manager   manager
 	lastPlan  string
+	lastEvent uint64
 	frozen    []byte // what the disk will have when the daemon has ended
 	end       func()
 }
@@ -142,6 +145,8 @@ func play(t *testing.T, story *txtar.Archive) {
 			s.compare(file, s.log.take())
 		case "flows":
 			s.compare(file, s.connections())
+		case "events":
+			s.compare(file, s.events(rest))
 		case "planned":
 			s.compare(file, s.lastPlan)
 		case "explain":
@@ -199,6 +204,8 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		s.daemon.inbox.viewed(view)
 	case "probe":
 		s.prober.hear(text, s.daemon.inbox.judged)
+	case "flap":
+		s.flap(strings.Fields(rest))
 	case "hop":
 		s.hops.hear(text, s.daemon.inbox.resolved)
 	case "fail":
@@ -287,7 +294,7 @@ func (s *stage) raise(data []byte) *keeper {
 	s.discovery = newDiscovery(nil, nil, log)
 	s.daemon = &daemon{
 		log: log, version: "test", path: "pointsman.hcl", started: time.Now(),
-		plane: &serial{dp: s.plane}, inbox: newInbox(), prober: s.prober, hops: s.hops, watches: s.discovery,
+		plane: &serial{dp: s.plane}, inbox: newInbox(), events: newChronicle(log), prober: s.prober, hops: s.hops, watches: s.discovery,
 		consulAddress: s.discovery.Address, consulCounts: s.discovery.Counts, timings: api.NewTimings(),
 		second:    func() uint32 { return uint32(time.Since(s.raised).Seconds()) },
 		ifindexes: func(name string) []uint32 { return map[string][]uint32{"eth0": {2}, "eth1": {3}}[name] },

@@ -46,6 +46,7 @@ Examples:
 			leaf(flowsCommand()),
 			leaf(drainCommand()),
 			leaf(undrainCommand()),
+			leaf(eventsCommand()),
 			leaf(dropsCommand()),
 			leaf(captureCommand()),
 			leaf(decapCommand()),

@@ -127,6 +127,31 @@ var connected = api.Flows{
 	},
 }
 
+func (s scene) Events(service string, since uint64) (api.Events, <-chan struct{}) {
+	list := api.Events{SchemaVersion: 1, Generation: 8, Events: []api.Event{}}
+	for _, e := range happened {
+		if e.ID > since && (service == "" || e.Service == service) {
+			list.Events = append(list.Events, e)
+		}
+	}
+	return list, nil
+}
+
+var (
+	consulSaid, applied = noon.Add(-25 * time.Millisecond), noon
+	detected, carried   = 3.2, 1.14
+	none                = uint16(0)
+	happened            = []api.Event{
+		{ID: 3, At: noon.Add(-time.Hour), Kind: "configuration", Level: "info", Text: "configuration taken"},
+		{ID: 4, At: noon.Add(-time.Hour), Kind: "interface", Level: "warn", Text: "attached", Interface: "eth1", State: "generic", Reason: "the driver refuses native mode"},
+		{ID: 5, At: noon, Kind: "backend", Level: "info", Text: "backend is down", Service: "web", Backend: "10.20.0.13:443", Was: "up", State: "down",
+			Weight: &none, Reason: "critical in Consul", ConsulAt: &consulSaid, AppliedAt: &applied, DetectMS: &detected, ApplyMS: &carried},
+		{ID: 6, At: noon, Kind: "override", Level: "info", Text: "drain begins", Service: "web", Backend: "10.20.0.14:443", By: "ada", Reason: "new kernel"},
+		{ID: 7, At: noon, Kind: "backend", Level: "warn", Text: "backend is flapping", Service: "web", Backend: "10.20.0.13:443", State: "up", Changes: 19},
+		{ID: 8, At: noon, Kind: "configuration", Level: "error", Text: "the configuration was not taken, the one before goes on", Reason: "pointsman.hcl:3:1: unknown key\n    3 | intervaces = 1"},
+	}
+)
+
 func (s scene) Drain(r api.DrainRequest, by string) (api.Override, error) {
 	if r.Address != "10.20.0.14" {
 		return api.Override{}, api.NewProblem(http.StatusNotFound, "service web has no backend "+r.Address+"; did you mean 10.20.0.14:443?")
@@ -211,9 +236,7 @@ func printed(t *testing.T, p dropPrinter) (out, messages string, err error) {
 }
 
 func TestDropsAreLinesAsTheyCome(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = local }()
+	inUTC(t)
 	for _, row := range []struct {
 		name    string
 		printer dropPrinter
@@ -243,6 +266,7 @@ func listed() (services api.Services, backends api.Backends) {
 }
 
 func TestTables(t *testing.T) {
+	inUTC(t)
 	services, backends := listed()
 	var out bytes.Buffer
 	for name, print := range map[string]func() error{
@@ -255,6 +279,7 @@ func TestTables(t *testing.T) {
 		"flows-none.txt":    func() error { return printFlows(&out, api.Flows{Capacity: 262144}, noon) },
 		"plan.txt":          func() error { return printPlan(&out, &out, changing) },
 		"plan-nothing.txt":  func() error { return printPlan(&out, &out, api.Plan{Path: "/etc/pointsman/pointsman.hcl"}) },
+		"events.txt":        func() error { return printEvents(&out, api.Events{Events: happened}) },
 		"explain.txt":       func() error { return printExplanation(&out, moving) },
 		"services-stale.txt": func() error {
 			services.Services[1].StaleSince = services.Services[1].ViewConfirmed
@@ -379,9 +404,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "events", "events web", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "flows" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "flows" || name == "events" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

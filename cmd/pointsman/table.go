@@ -20,29 +20,43 @@ func (t *table) row(cells ...string) { t.lines = append(t.lines, cells) }
 func (t *table) headline(text string) { t.lines = append(t.lines, []string{text}) }
 
 func (t *table) print(w io.Writer) error {
-	var width []int
+	var columns widths
 	for _, line := range t.lines {
-		for i, cell := range line {
-			if i == len(width) {
-				width = append(width, 0)
-			}
-			if len(line) > 1 {
-				width[i] = max(width[i], utf8.RuneCountInString(cell))
-			}
+		if len(line) > 1 {
+			columns.widen(line)
 		}
 	}
 	var text strings.Builder
 	for _, line := range t.lines {
-		for i, cell := range line {
-			text.WriteString(cell)
-			if i < len(line)-1 {
-				text.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
-			}
-		}
-		text.WriteString("\n")
+		text.WriteString(columns.line(line))
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// widths are those of columns.
+type widths []int
+
+// widen makes the columns as wide as the cells need.
+func (c *widths) widen(cells []string) {
+	for i, cell := range cells {
+		if i == len(*c) {
+			*c = append(*c, 0)
+		}
+		(*c)[i] = max((*c)[i], utf8.RuneCountInString(cell))
+	}
+}
+
+// line is a row of cells, two spaces apart at least.
+func (c widths) line(cells []string) string {
+	var text strings.Builder
+	for i, cell := range cells {
+		text.WriteString(cell)
+		if i < len(cells)-1 {
+			text.WriteString(strings.Repeat(" ", c[i]-utf8.RuneCountInString(cell)+2))
+		}
+	}
+	return text.String() + "\n"
 }
 
 // printJSON prints the document that -o json promises.

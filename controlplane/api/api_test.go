@@ -38,6 +38,14 @@ func (fixed) Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, erro
 	return Explanation{SchemaVersion: SchemaVersion, Client: client.String(), VIP: to.String()}, nil
 }
 
+func (fixed) Events(service string, since uint64) (Events, <-chan struct{}) {
+	list := Events{Generation: 7, Missed: since == 1, Events: []Event{}}
+	if since < 7 {
+		list.Events = append(list.Events, Event{ID: 7, Service: service})
+	}
+	return list, nil
+}
+
 func (fixed) Drain(r DrainRequest, by string) (Override, error) {
 	switch r.Service {
 	case "web":

@@ -25,6 +25,7 @@ type Source interface {
 	// Explain says where a client's packets to an exact VIP go. An error of type
 	// *Problem is the answer.
 	Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error)
+	Chronicler
 }
 
 // Handler answers the questions of this package from the source, and changes
@@ -55,6 +56,7 @@ func questions(source Source) *http.ServeMux {
 	})
 	mux.HandleFunc("GET /v1/explain", explain(source))
 	mux.HandleFunc("GET /v1/flows", flows(source))
+	mux.HandleFunc("GET /v1/events", events(source))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
 	})
