@@ -16,10 +16,18 @@ import (
 func (s *stage) flows(verb string, words []string, text string) {
 	var err error
 	switch verb {
-	case "drain":
-		_, err = s.daemon.Drain(api.DrainRequest{Service: words[0], Address: words[1], TTL: words[2], Reason: text}, "ada")
+	case "drain", "disable", "weight":
+		weight := uint16(0)
+		if verb == "weight" {
+			fmt.Sscan(words[3], &weight)
+		}
+		_, err = s.daemon.Override(verb, api.OverrideRequest{Service: words[0], Address: words[1], TTL: words[2], Weight: weight, Reason: text}, "ada")
 	case "undrain":
-		_, err = s.daemon.Undrain(api.UndrainRequest{Service: words[0], Address: words[1]}, "ada")
+		_, err = s.daemon.Lift("drain", api.LiftRequest{Service: words[0], Address: words[1]}, "ada")
+	case "enable":
+		_, err = s.daemon.Lift("disable", api.LiftRequest{Service: words[0], Address: words[1]}, "ada")
+	case "clear":
+		_, err = s.daemon.Clear(api.ClearRequest{Service: words[0]}, "bob")
 	case "dropped":
 		n := uint64(0)
 		fmt.Sscan(words[1], &n)

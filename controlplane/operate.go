@@ -2,82 +2,16 @@ package controlplane
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/agext/levenshtein"
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
 )
-
-// longestTTL keeps an override from being forgotten for good.
-const longestTTL = 30 * 24 * time.Hour
-
-// Drain asks for no new flows for a backend. It is kept when Drain returns, and
-// the loop follows at once.
-func (d *daemon) Drain(r api.DrainRequest, by string) (api.Override, error) {
-	backend, err := d.published.Load().find(r.Service, r.Address)
-	if err != nil {
-		return api.Override{}, err
-	}
-	ttl, err := time.ParseDuration(r.TTL)
-	if err != nil || ttl < time.Second || ttl > longestTTL {
-		return api.Override{}, refusal(http.StatusBadRequest, "ttl %q is not a duration from 1s to %s", r.TTL, longestTTL)
-	}
-	now := time.Now()
-	wish, err := d.overrides.put(desired.Override{
-		Service: r.Service, Backend: backend.Key, Kind: desired.Drain,
-		Reason: r.Reason, By: by, Since: now, Until: now.Add(ttl),
-	})
-	if err != nil {
-		return api.Override{}, err
-	}
-	d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain begins", Service: r.Service, Backend: address(backend), By: by, Reason: r.Reason}, "until", wish.Until)
-	d.inbox.changed()
-	return overrideView(wish, backend), nil
-}
-
-// Undrain takes an operator's drain back. What Consul or the file drains, only
-// they can.
-func (d *daemon) Undrain(r api.UndrainRequest, by string) (api.Override, error) {
-	backend, err := d.published.Load().find(r.Service, r.Address)
-	if err != nil {
-		return api.Override{}, err
-	}
-	was, known, err := d.overrides.drop(desired.Override{Service: r.Service, Backend: backend.Key, Kind: desired.Drain})
-	if err != nil {
-		return api.Override{}, err
-	}
-	if !known {
-		why := "it is " + string(backend.State)
-		if backend.Reason != "" {
-			why += ": " + backend.Reason
-		}
-		return api.Override{}, refusal(http.StatusConflict, "no operator drains %s of service %s; %s", address(backend), r.Service, why)
-	}
-	d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain ends", Service: r.Service, Backend: address(backend), By: by})
-	d.inbox.changed()
-	return overrideView(was, backend), nil
-}
-
-func overrideView(w desired.Override, b desired.BackendReport) api.Override {
-	return api.Override{
-		SchemaVersion: api.SchemaVersion, Service: w.Service, Address: address(b), Kind: string(w.Kind),
-		Reason: w.Reason, By: w.By, Since: w.Since, Until: w.Until,
-	}
-}
-
-// expire ends the overrides whose time is over.
-func (d *daemon) expire() {
-	for _, w := range d.overrides.expire(time.Now()) {
-		d.events.tell(slog.LevelInfo, api.Event{Kind: kindOverride, Text: "drain ends, its time is over", Service: w.Service, Backend: w.Backend.String(), By: w.By, Reason: w.Reason})
-	}
-}
 
 // find looks a backend up as operators name it, with its port or without.
 func (p *page) find(service, text string) (desired.BackendReport, error) {

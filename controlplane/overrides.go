@@ -35,6 +35,7 @@ type keptOverride struct {
 	Service string    `json:"service"`
 	Backend string    `json:"backend"` // an address, with a port where the port tells backends apart
 	Kind    string    `json:"kind"`
+	Weight  uint16    `json:"weight,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	By      string    `json:"by"`
 	Since   time.Time `json:"since"`
@@ -57,7 +58,7 @@ func openOverrides(stateDir string, log *slog.Logger) (*overrides, error) {
 		if aside, failed := statedir.SetAside(o.path); failed == nil {
 			line = append(line, "set_aside_as", aside)
 		}
-		log.Warn("starting without the drains that operators asked for", line...)
+		log.Warn("starting without what operators asked for", line...)
 	}
 	return o, nil
 }
@@ -77,7 +78,7 @@ func decodeOverrides(text []byte) ([]desired.Override, error) {
 			return nil, fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		all = append(all, desired.Override{
-			Service: k.Service, Backend: id, Kind: desired.OverrideKind(k.Kind),
+			Service: k.Service, Backend: id, Kind: desired.OverrideKind(k.Kind), Weight: k.Weight,
 			Reason: k.Reason, By: k.By, Since: k.Since, Until: k.Until,
 		})
 	}
@@ -130,6 +131,24 @@ func (o *overrides) drop(wish desired.Override) (was desired.Override, known boo
 	return was, true, o.keep(slices.Delete(slices.Clone(o.all), i, i+1))
 }
 
+// dropAll removes those that concern somebody, and returns them.
+func (o *overrides) dropAll(concerns func(desired.Override) bool) (was []desired.Override, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var left []desired.Override
+	for _, w := range o.all {
+		if concerns(w) {
+			was = append(was, w)
+		} else {
+			left = append(left, w)
+		}
+	}
+	if len(was) == 0 {
+		return nil, nil
+	}
+	return was, o.keep(left)
+}
+
 func find(all []desired.Override, wish desired.Override) int {
 	return slices.IndexFunc(all, func(o desired.Override) bool {
 		return o.Service == wish.Service && o.Backend == wish.Backend && o.Kind == wish.Kind
@@ -141,7 +160,7 @@ func (o *overrides) keep(all []desired.Override) error {
 	file := overridesFile{SchemaVersion: 1, Overrides: []keptOverride{}}
 	for _, w := range all {
 		file.Overrides = append(file.Overrides, keptOverride{
-			Service: w.Service, Backend: w.Backend.String(), Kind: string(w.Kind),
+			Service: w.Service, Backend: w.Backend.String(), Kind: string(w.Kind), Weight: w.Weight,
 			Reason: w.Reason, By: w.By, Since: w.Since, Until: w.Until,
 		})
 	}

@@ -1,17 +1,33 @@
 package controlplane
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/dataplane"
 )
+
+// overrides are what the API lists, a line each.
+func (s *stage) overrides() string {
+	list, err := s.daemon.Overrides("", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, o := range list.Overrides {
+		fmt.Fprintf(&b, "%s %s %s %d, %s, for %s by %s%s\n", o.Service, o.Address, o.Kind, o.Weight, o.State, time.Until(o.Until), o.By, because(o.Reason))
+	}
+	return b.String()
+}
 
 var dawn = time.Date(2026, 1, 1, 6, 0, 0, 0, time.UTC)
 
@@ -135,5 +151,34 @@ func TestAnUnreadableFileIsNotTakenForNone(t *testing.T) {
 	}
 	if _, err := openOverrides(dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a folder in its place is no error")
+	}
+}
+
+func TestWishesOfManyAtOnceAreAllKept(t *testing.T) {
+	dir := t.TempDir()
+	o := openIn(t, dir)
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			wish := drainOf(fmt.Sprintf("10.20.0.%d", 11+i%10), dawn, time.Hour)
+			if i >= 10 {
+				wish.Kind = desired.Disable
+			}
+			if _, err := o.put(wish); err != nil {
+				t.Error(err)
+			}
+			o.list()
+			o.expire(dawn)
+			if i%10 == 0 {
+				if _, known, err := o.drop(wish); !known || err != nil {
+					t.Errorf("taking back what was just taken: %v, %v", known, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	kept := openIn(t, dir).list()
+	if len(o.list()) != 18 || !slices.Equal(kept, o.list()) {
+		t.Errorf("%d hold, and %d are kept", len(o.list()), len(kept))
 	}
 }

@@ -359,9 +359,9 @@ func (d *day) hurt(failing bool) {
 // operate drains a backend, or takes that back. Many a wish is refused.
 func (d *day) operate(service, backend string) {
 	if d.chance(60) {
-		_, _ = d.daemon.Drain(api.DrainRequest{Service: service, Address: backend, TTL: fmt.Sprintf("%ds", 1+d.IntN(600))}, "ada")
+		_, _ = d.daemon.Override("drain", api.OverrideRequest{Service: service, Address: backend, TTL: fmt.Sprintf("%ds", 1+d.IntN(600))}, "ada")
 	} else {
-		_, _ = d.daemon.Undrain(api.UndrainRequest{Service: service, Address: backend}, "ada")
+		_, _ = d.daemon.Lift("drain", api.LiftRequest{Service: service, Address: backend}, "ada")
 	}
 }
 

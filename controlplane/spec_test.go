@@ -53,6 +53,11 @@ var update = flag.Bool("update", false, "write what is expected anew")
 //	wait DURATION    time goes by
 //	drain SERVICE ADDRESS TTL    an operator asks for it, with the text as reason
 //	undrain SERVICE ADDRESS      and takes it back
+//	disable SERVICE ADDRESS TTL  the same of this
+//	enable SERVICE ADDRESS       and of taking it back
+//	weight SERVICE ADDRESS TTL WEIGHT    and of a weight
+//	clear SERVICE    and all are taken back
+//	overrides        what the API lists of them
 //	packets VIP      one goes to the fallback of each moving slot, now
 //	remember ADDRESS SECONDS N   the program remembers flows
 //	dropped OUTCOME N    the program counts that many packets more
@@ -145,6 +150,8 @@ func play(t *testing.T, story *txtar.Archive) {
 			s.compare(file, s.log.take())
 		case "flows":
 			s.compare(file, s.connections())
+		case "overrides":
+			s.compare(file, s.overrides())
 		case "events":
 			s.compare(file, s.events(rest))
 		case "planned":
@@ -229,7 +236,7 @@ func (s *stage) event(verb, rest, text string, data []byte) {
 		var slots int
 		fmt.Sscan(rest, &slots)
 		s.plane.Change(func(tables *dataplane.Tables) { clear(tables.Slots[:slots]) })
-	case "drain", "undrain", "packets", "remember", "dropped", "connection":
+	case "drain", "undrain", "disable", "enable", "weight", "clear", "packets", "remember", "dropped", "connection":
 		s.flows(verb, strings.Fields(rest), text)
 	case "wait":
 		pause, err := time.ParseDuration(rest)

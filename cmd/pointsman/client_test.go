@@ -152,19 +152,39 @@ var (
 	}
 )
 
-func (s scene) Drain(r api.DrainRequest, by string) (api.Override, error) {
+func (s scene) Override(kind string, r api.OverrideRequest, by string) (api.Override, error) {
 	if r.Address != "10.20.0.14" {
 		return api.Override{}, api.NewProblem(http.StatusNotFound, "service web has no backend "+r.Address+"; did you mean 10.20.0.14:443?")
 	}
-	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain", Reason: r.Reason, By: by,
+	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: kind, Weight: r.Weight, State: "up", Reason: r.Reason, By: by,
 		Since: noon, Until: noon.Add(time.Hour)}, nil
 }
 
-func (s scene) Undrain(r api.UndrainRequest, by string) (api.Override, error) {
+func (s scene) Lift(kind string, r api.LiftRequest, by string) (api.Override, error) {
 	if r.Address != "10.20.0.14" {
-		return api.Override{}, api.NewProblem(http.StatusConflict, "no operator drains "+r.Address)
+		return api.Override{}, api.NewProblem(http.StatusConflict, "no operator "+kind+"s "+r.Address)
 	}
-	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: "drain"}, nil
+	return api.Override{SchemaVersion: 1, Service: r.Service, Address: "10.20.0.14:443", Kind: kind}, nil
+}
+
+func (s scene) Overrides(service, address string) (api.Overrides, error) {
+	list := api.Overrides{SchemaVersion: 1, Overrides: []api.Override{}}
+	for _, o := range wished {
+		if (service == "" || o.Service == service) && (address == "" || o.Address == address) {
+			list.Overrides = append(list.Overrides, o)
+		}
+	}
+	return list, nil
+}
+
+func (s scene) Clear(r api.ClearRequest, by string) (api.Overrides, error) {
+	return s.Overrides(r.Service, r.Address)
+}
+
+var wished = []api.Override{
+	{SchemaVersion: 1, Service: "dns", Address: "10.20.0.9:53", Kind: "disable", State: "gone", By: "ada as root", Since: noon.Add(-time.Minute), Until: noon.Add(time.Hour)},
+	{SchemaVersion: 1, Service: "web", Address: "10.20.0.12:443", Kind: "weight", Weight: 7, State: "up", By: "root", Reason: "new release, carefully", Since: noon, Until: noon.Add(30 * time.Minute)},
+	{SchemaVersion: 1, Service: "web", Address: "10.20.0.14:443", Kind: "drain", State: "drain", By: "ada", Reason: "new kernel", Since: noon.Add(-time.Hour), Until: noon.Add(90 * time.Second)},
 }
 
 // Plan finds the same mistake, or changes while the scene is ok.
@@ -279,6 +299,7 @@ func TestTables(t *testing.T) {
 		"flows-none.txt":    func() error { return printFlows(&out, api.Flows{Capacity: 262144}, noon) },
 		"plan.txt":          func() error { return printPlan(&out, &out, changing) },
 		"plan-nothing.txt":  func() error { return printPlan(&out, &out, api.Plan{Path: "/etc/pointsman/pointsman.hcl"}) },
+		"overrides.txt":     func() error { return printOverrides(&out, api.Overrides{Overrides: wished}, noon) },
 		"events.txt":        func() error { return printEvents(&out, api.Events{Events: happened}) },
 		"explain.txt":       func() error { return printExplanation(&out, moving) },
 		"services-stale.txt": func() error {
@@ -387,6 +408,15 @@ func TestExitCodes(t *testing.T) {
 		{"one of nobody exits with 4", "drain web 10.20.0.1 --socket " + ok, exitNotFound, "did you mean 10.20.0.14:443?"},
 		{"one that does not end in time exits with 7", "drain web 10.20.0.14 --wait --timeout 1ms --socket " + ok, exitTimeout, "still has 21845 slots and 33 remembered flows"},
 		{"a drain that is taken back exits with 0", "undrain web 10.20.0.14 --socket " + ok, exitOK, ""},
+		{"a backend that is disabled exits with 0", "disable web 10.20.0.14 --ttl 5m --socket " + ok, exitOK, ""},
+		{"one that is not there with 4", "disable web 10.20.0.1 --socket " + ok, exitNotFound, "did you mean"},
+		{"enabling it again exits with 0", "enable web 10.20.0.14 --socket " + ok, exitOK, ""},
+		{"a weight exits with 0", "weight web 10.20.0.14 7 --socket " + ok, exitOK, ""},
+		{"half of one with 2", "weight web 10.20.0.14 --socket " + ok, exitUsage, "weight takes a service"},
+		{"one that is no number, too", "weight web 10.20.0.14 heavy --socket " + ok, exitUsage, "is not a weight"},
+		{"overrides exit with 0", "overrides --socket " + ok, exitOK, ""},
+		{"clearing what is not there is no failure", "overrides mail --clear --socket " + ok, exitOK, "nothing to clear"},
+		{"overrides of too much exit with 2", "overrides web 10.20.0.14 now --socket " + ok, exitUsage, "too many"},
 		{"one that cannot be exits with 1", "undrain web 10.20.0.12 --socket " + ok, exitFailure, "no operator drains 10.20.0.12"},
 		{"a reload of a file with mistakes exits with 5", "reload --socket " + degraded, exitInvalid, "pointsman.hcl:10:3: unknown key"},
 		{"also as JSON", "reload -o json --socket " + degraded, exitInvalid, ""},
@@ -404,9 +434,9 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "events", "events web", "reload", "drain web 10.20.0.14", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "events", "events web", "reload", "overrides", "overrides web --clear", "drain web 10.20.0.14", "disable web 10.20.0.14", "enable web 10.20.0.14", "weight web 10.20.0.14 3", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
-		if name := strings.Fields(line)[0]; name == "status" || name == "services" || name == "backends" || name == "plan" || name == "flows" || name == "events" || name == "reload" || name == "explain" || strings.HasSuffix(name, "drain") {
+		if name := strings.Fields(line)[0]; name != "version" && name != "check" && name != "detach" {
 			line += " --socket " + socket
 		}
 		_, stdout, _ := command(t, line+" -o json")

@@ -46,18 +46,26 @@ func (fixed) Events(service string, since uint64) (Events, <-chan struct{}) {
 	return list, nil
 }
 
-func (fixed) Drain(r DrainRequest, by string) (Override, error) {
+func (fixed) Override(kind string, r OverrideRequest, by string) (Override, error) {
 	switch r.Service {
 	case "web":
-		return Override{Service: r.Service, Address: r.Address, Kind: "drain", Reason: r.Reason, By: by}, nil
+		return Override{Service: r.Service, Address: r.Address, Kind: kind, Weight: r.Weight, Reason: r.Reason, By: by}, nil
 	case "full":
 		return Override{}, errors.New("the disk is full")
 	}
 	return Override{}, NewProblem(http.StatusNotFound, "there is no service "+r.Service)
 }
 
-func (fixed) Undrain(r UndrainRequest, by string) (Override, error) {
-	return Override{}, NewProblem(http.StatusConflict, "no operator drains "+r.Address)
+func (fixed) Lift(kind string, r LiftRequest, by string) (Override, error) {
+	return Override{}, NewProblem(http.StatusConflict, "no operator "+kind+"s "+r.Address)
+}
+
+func (fixed) Overrides(service, address string) (Overrides, error) {
+	return Overrides{Overrides: []Override{{Service: service, Address: address}}}, nil
+}
+
+func (fixed) Clear(r ClearRequest, by string) (Overrides, error) {
+	return Overrides{Overrides: []Override{{Service: r.Service, Address: r.Address, By: by}}}, nil
 }
 
 func (fixed) Plan(context.Context) (Plan, error) { return Plan{Path: "/etc/p.hcl", Changes: true}, nil }

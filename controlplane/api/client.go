@@ -70,20 +70,6 @@ func (c *Client) Backends(ctx context.Context, service string) (Backends, error)
 	return list, err
 }
 
-// Drain asks for no new flows for a backend.
-func (c *Client) Drain(ctx context.Context, r DrainRequest) (Override, error) {
-	var taken Override
-	err := c.post(ctx, "/v1/drain", r, &taken)
-	return taken, err
-}
-
-// Undrain takes an operator's drain back.
-func (c *Client) Undrain(ctx context.Context, r UndrainRequest) (Override, error) {
-	var ended Override
-	err := c.post(ctx, "/v1/undrain", r, &ended)
-	return ended, err
-}
-
 // Reload has the daemon read its configuration again. Mistakes in it are a
 // *Problem that lists them.
 func (c *Client) Reload(ctx context.Context, r ReloadRequest) (Reload, error) {

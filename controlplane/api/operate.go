@@ -15,8 +15,9 @@ import (
 // Operator is what the server asks to change. What it returns of type *Problem
 // is the answer; any other error is one of the daemon's own.
 type Operator interface {
-	Drain(r DrainRequest, by string) (Override, error)
-	Undrain(r UndrainRequest, by string) (Override, error)
+	Override(kind string, r OverrideRequest, by string) (Override, error)
+	Lift(kind string, r LiftRequest, by string) (Override, error)
+	Clear(r ClearRequest, by string) (Overrides, error)
 	// Plan says what a reload would change.
 	Plan(ctx context.Context) (Plan, error)
 	// Reload returns when what was read is acted on, or refused.
@@ -38,33 +39,22 @@ func operated(daemon Daemon) http.Handler {
 		plan, err := daemon.Plan(r.Context())
 		conclude(w, plan, err)
 	})
-	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) {
-		var wish DrainRequest
-		if err := decode(w, r, &wish); err != nil {
-			refuse(w, http.StatusBadRequest, err.Error())
-			return
-		}
-		taken, err := daemon.Drain(wish, asker(r, wish.By))
-		conclude(w, taken, err)
-	})
-	mux.HandleFunc("POST /v1/undrain", func(w http.ResponseWriter, r *http.Request) {
-		var wish UndrainRequest
-		if err := decode(w, r, &wish); err != nil {
-			refuse(w, http.StatusBadRequest, err.Error())
-			return
-		}
-		ended, err := daemon.Undrain(wish, asker(r, wish.By))
-		conclude(w, ended, err)
-	})
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
-		var wish ReloadRequest
-		if err := decode(w, r, &wish); err != nil {
-			refuse(w, http.StatusBadRequest, err.Error())
-			return
-		}
-		done, err := daemon.Reload(r.Context(), asker(r, wish.By))
-		conclude(w, done, err)
-	})
+	for verb, kind := range overrideVerbs {
+		mux.HandleFunc("POST /v1/"+verb, wished(func(r *http.Request, wish OverrideRequest) (any, error) {
+			return daemon.Override(kind, wish, asker(r, wish.By))
+		}))
+	}
+	for verb, kind := range liftVerbs {
+		mux.HandleFunc("POST /v1/"+verb, wished(func(r *http.Request, wish LiftRequest) (any, error) {
+			return daemon.Lift(kind, wish, asker(r, wish.By))
+		}))
+	}
+	mux.HandleFunc("POST /v1/overrides/clear", wished(func(r *http.Request, wish ClearRequest) (any, error) {
+		return daemon.Clear(wish, asker(r, wish.By))
+	}))
+	mux.HandleFunc("POST /v1/reload", wished(func(r *http.Request, wish ReloadRequest) (any, error) {
+		return daemon.Reload(r.Context(), asker(r, wish.By))
+	}))
 	return mux
 }
 

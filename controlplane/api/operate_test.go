@@ -17,11 +17,11 @@ func TestADrainIsOfTheUserOnTheOtherEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := NewClient(serve(t))
-	taken, err := client.Drain(t.Context(), DrainRequest{Service: "web", Address: "10.20.0.12", Reason: "new kernel"})
+	taken, err := client.Override(t.Context(), "drain", OverrideRequest{Service: "web", Address: "10.20.0.12", Reason: "new kernel"})
 	if err != nil || taken.By != me.Username || taken.Reason != "new kernel" {
 		t.Errorf("got %+v, %v", taken, err)
 	}
-	taken, err = client.Drain(t.Context(), DrainRequest{Service: "web", Address: "10.20.0.12", By: "ada"})
+	taken, err = client.Override(t.Context(), "drain", OverrideRequest{Service: "web", Address: "10.20.0.12", By: "ada"})
 	if err != nil || taken.By != "ada as "+me.Username {
 		t.Errorf("for another: got %+v, %v", taken, err)
 	}
@@ -30,11 +30,11 @@ func TestADrainIsOfTheUserOnTheOtherEnd(t *testing.T) {
 func TestAWishThatCannotBeIsAProblemDocument(t *testing.T) {
 	client := NewClient(serve(t))
 	drain := func(service string) error {
-		_, err := client.Drain(t.Context(), DrainRequest{Service: service})
+		_, err := client.Override(t.Context(), "drain", OverrideRequest{Service: service})
 		return err
 	}
 	undrain := func() error {
-		_, err := client.Undrain(t.Context(), UndrainRequest{Address: "10.20.0.12"})
+		_, err := client.Lift(t.Context(), "undrain", LiftRequest{Address: "10.20.0.12"})
 		return err
 	}
 	for _, row := range []struct {
@@ -51,6 +51,29 @@ func TestAWishThatCannotBeIsAProblemDocument(t *testing.T) {
 		if !errors.As(row.err, &problem) || problem.Status != row.status || problem.Detail != row.detail {
 			t.Errorf("%s: got %v", row.promise, row.err)
 		}
+	}
+}
+
+func TestEachVerbIsItsOverride(t *testing.T) {
+	client := NewClient(serve(t))
+	for verb, kind := range overrideVerbs {
+		taken, err := client.Override(t.Context(), verb, OverrideRequest{Service: "web", Address: "10.20.0.12", Weight: 7})
+		if err != nil || taken.Kind != kind || taken.Weight != 7 {
+			t.Errorf("%s: got %+v, %v", verb, taken, err)
+		}
+	}
+	for verb, kind := range liftVerbs {
+		if _, err := client.Lift(t.Context(), verb, LiftRequest{Address: "10.20.0.12"}); err == nil || err.Error() != "no operator "+kind+"s 10.20.0.12" {
+			t.Errorf("%s: got %v", verb, err)
+		}
+	}
+	list, err := client.Overrides(t.Context(), "a service", "10.20.0.12")
+	if err != nil || list.Overrides[0].Service != "a service" || list.Overrides[0].Address != "10.20.0.12" {
+		t.Errorf("the list is %+v, %v", list, err)
+	}
+	ended, err := client.ClearOverrides(t.Context(), ClearRequest{Service: "web", By: "ada"})
+	if err != nil || ended.Overrides[0].Service != "web" || ended.Overrides[0].By != "ada as "+me() {
+		t.Errorf("cleared %+v, %v", ended, err)
 	}
 }
 
@@ -124,7 +147,7 @@ func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 	}}}
 	defer client.CloseIdleConnections()
 	for _, body := range []string{"", "{", `{"service": 7}`, `{"servcie": "web"}`, `{"reason": "` + strings.Repeat("x", maxRequestBytes) + `"}`} {
-		for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/reload"} {
+		for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload"} {
 			answer, err := client.Post("http://pointsman"+path, "application/json", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
@@ -138,7 +161,7 @@ func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
 }
 
 func TestQuestionsAloneChangeNothing(t *testing.T) {
-	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/reload"} {
+	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload"} {
 		recorder := httptest.NewRecorder()
 		body := strings.NewReader(`{"service": "web", "address": "10.20.0.12", "ttl": "1h"}`)
 		Handler(fixed{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, body))

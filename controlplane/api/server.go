@@ -26,6 +26,8 @@ type Source interface {
 	// *Problem is the answer.
 	Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error)
 	Chronicler
+	// Overrides are what operators want, of a service and a backend unless they are "".
+	Overrides(service, address string) (Overrides, error)
 }
 
 // Handler answers the questions of this package from the source, and changes
@@ -57,6 +59,7 @@ func questions(source Source) *http.ServeMux {
 	mux.HandleFunc("GET /v1/explain", explain(source))
 	mux.HandleFunc("GET /v1/flows", flows(source))
 	mux.HandleFunc("GET /v1/events", events(source))
+	mux.HandleFunc("GET /v1/overrides", overrides(source))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
 	})

@@ -184,7 +184,7 @@ type ServiceBackends struct {
 type Backend struct {
 	Address string    `json:"address"` // "10.20.0.11:443"
 	Weight  uint16    `json:"weight"`
-	State   string    `json:"state"` // "up", "down", "drain", "drained", "rejected", "unresolved" or "unknown"
+	State   string    `json:"state"` // "up", "down", "drain", "drained", "disabled", "rejected", "unresolved" or "unknown"
 	Reason  string    `json:"reason,omitempty"`
 	Since   time.Time `json:"since"`
 	Slots   uint32    `json:"slots"` // of the service's, how many are its own
@@ -199,36 +199,6 @@ type Backend struct {
 	NewFlows        uint64 `json:"new_flows"`
 	Packets         uint64 `json:"packets"`
 	Bytes           uint64 `json:"bytes"` // of IP, as the client sent it
-}
-
-// DrainRequest is the body of POST /v1/drain.
-type DrainRequest struct {
-	Service string `json:"service"`
-	Address string `json:"address"` // "10.20.0.11" or "10.20.0.11:443"
-	Reason  string `json:"reason,omitempty"`
-	TTL     string `json:"ttl"` // a duration, "1h", after which the drain ends by itself
-	// By is for whom the peer on the socket asks, if not for itself.
-	By string `json:"by,omitempty"`
-}
-
-// UndrainRequest is the body of POST /v1/undrain.
-type UndrainRequest struct {
-	Service string `json:"service"`
-	Address string `json:"address"`
-	By      string `json:"by,omitempty"`
-}
-
-// Override is the answer to both: what an operator wants, or no longer wants, of
-// a backend.
-type Override struct {
-	SchemaVersion int       `json:"schema_version"`
-	Service       string    `json:"service"`
-	Address       string    `json:"address"`
-	Kind          string    `json:"kind"` // "drain"
-	Reason        string    `json:"reason,omitempty"`
-	By            string    `json:"by"`
-	Since         time.Time `json:"since"`
-	Until         time.Time `json:"until"`
 }
 
 // ReloadRequest is the body of POST /v1/reload.

@@ -51,7 +51,7 @@ func TestReadyIsWhoForwards(t *testing.T) {
 
 func TestNothingCanBeChangedOverTCP(t *testing.T) {
 	handler := WebHandler(complete{}, NewTimings(), slog.New(slog.DiscardHandler))
-	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/reload", "/v1/status", "/metrics", "/healthz"} {
+	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload", "/v1/status", "/metrics", "/healthz"} {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest("POST", path, strings.NewReader(`{"service":"web","address":"10.20.0.12"}`)))
 		if recorder.Code != http.StatusNotFound {

@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -14,10 +15,11 @@ const MaxWeight = 256
 type backend struct {
 	BackendReport
 	facts  Instance
-	served bool   // up in the last report
-	full   uint16 // its weight if it is well and nobody drains it
-	worth  uint16 // its weight if it is well
-	quicID string // what it has in connection IDs; "" is nothing
+	served bool      // up in the last report
+	full   uint16    // its weight if it is well and nobody drains it
+	worth  uint16    // its weight if it is well
+	wished time.Time // when the first of the operators' wishes ends; zero is never
+	quicID string    // what it has in connection IDs; "" is nothing
 }
 
 // judge says what a backend is worth now. Consul's word and the probes must
@@ -28,11 +30,15 @@ func (b *backend) judge(in Input, s Service, before BackendReport) {
 	}
 	b.served = before.State == BackendUp
 	b.full = fullWeight(s, b.facts)
+	reweighed := b.reweigh(in, s)
 	b.worth = b.full
 	drained := b.heed(in, s, before)
+	disabled := b.disable(in, s)
 	verdict := in.Verdicts[probeKey(s, b.BackendReport)]
 	_, looked := in.Hops[b.Addr]
 	switch {
+	case disabled != "":
+		b.State, b.Reason = BackendDisabled, disabled
 	case b.facts.Status == Critical, b.facts.Status == Warned && s.Warning == WarningDrop:
 		b.State, b.Reason = BackendDown, consulSays(b.facts)
 	case s.Probed && verdict.Health == Ill:
@@ -49,7 +55,7 @@ func (b *backend) judge(in Input, s Service, before BackendReport) {
 		// What we do not know yet is no reason to take away what served.
 		b.State, b.Reason = BackendUp, "not probed again yet, serves as before"
 	default:
-		b.State = BackendUp
+		b.State, b.Reason = BackendUp, reweighed
 		if b.facts.Status == Warned {
 			b.Reason = consulSays(b.facts)
 		}

@@ -7,23 +7,6 @@ import (
 	"github.com/pointsman/pointsman/dataplane"
 )
 
-// Override is what an operator wants of one backend, whatever its source says.
-type Override struct {
-	Service string
-	Backend dataplane.ID
-	Kind    OverrideKind
-	Reason  string // for people; may be ""
-	By      string // who
-	Since   time.Time
-	Until   time.Time // from then on it does not count
-}
-
-// OverrideKind is what an override asks for.
-type OverrideKind string
-
-// Drain asks for no new flows.
-const Drain OverrideKind = "drain"
-
 // Draining is since when a backend shall take no new flows, and for how long it
 // keeps those it has. It begins with the first wish, of whomever, and outlives
 // an illness, so that a flapping backend is cut no later than a well one.
@@ -62,25 +45,12 @@ func (r Report) Drains(before map[Drained]time.Time) map[Drained]time.Time {
 	return all
 }
 
-// override is the operator's wish that counts for a backend.
-func (in Input) override(service string, id dataplane.ID) (Override, bool) {
-	for _, o := range in.Overrides {
-		if o.Service == service && o.Backend == id && o.Kind == Drain && in.Now.Before(o.Until) {
-			return o, true
-		}
-	}
-	return Override{}, false
-}
-
 // heed notes whether anyone wants the backend drained, and says why.
 func (b *backend) heed(in Input, s Service, before BackendReport) (why string) {
-	wish, overridden := in.override(s.Name, b.Key)
+	wish, overridden := in.override(s.Name, b.Key, Drain)
 	switch {
 	case overridden:
-		why = "drained by " + wish.By
-		if wish.Reason != "" {
-			why += ": " + wish.Reason
-		}
+		why = wish.says("drained")
 		b.Draining = &Draining{Since: wish.Since, By: wish.By, Until: wish.Until}
 	case b.facts.Status == Maintenance, b.full == 0:
 		why = drainReason(b.facts)

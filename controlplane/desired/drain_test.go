@@ -118,6 +118,9 @@ func TestMergeSaysWhenToBeAskedAgain(t *testing.T) {
 		{"never where nothing depends on time", newWorld(consul(a), consul(b)), 0},
 		{"when a drain's time is over", newWorld(consul(a), consul(b)).drained(b, ""), 10 * time.Minute},
 		{"and then when the operator's wish is", newWorld(consul(a), consul(b)).drained(b, "").later(11 * time.Minute), time.Hour},
+		{"when a backend is enabled again", newWorld(consul(a), consul(b)).overridden(b, Disable, 0), time.Hour},
+		{"and not when its drain would be over meanwhile", newWorld(consul(a), consul(b)).drained(b, "").overridden(b, Disable, 0), time.Hour},
+		{"when a weight is what it was", newWorld(consul(a), consul(b)).overridden(b, Reweigh, 7), time.Hour},
 		{"never if what is cut is in maintenance", newWorld(consul(a, status(Maintenance))).later(11 * time.Minute), 0},
 		{"at the next step of a slow start", joined, time.Second},
 	} {
@@ -168,12 +171,14 @@ func assertDrained(t *testing.T, in Input, said ServiceReport, state dataplane.S
 func drawOverrides(rng *rand.Rand, s Service) []Override {
 	var all []Override
 	for n := range byte(6) {
-		if rng.IntN(4) == 0 {
-			since := noon.Add(-time.Duration(rng.IntN(200)) * time.Second)
-			all = append(all, Override{
-				Service: s.Name, Backend: dataplane.ID{Addr: netip.AddrFrom4([4]byte{10, 0, 0, n})}, Kind: Drain,
-				By: "ada", Since: since, Until: since.Add(time.Duration(1+rng.IntN(300)) * time.Second),
-			})
+		for _, kind := range []OverrideKind{Drain, Disable, Reweigh} {
+			if rng.IntN(5) == 0 {
+				since := noon.Add(-time.Duration(rng.IntN(200)) * time.Second)
+				all = append(all, Override{
+					Service: s.Name, Backend: dataplane.ID{Addr: netip.AddrFrom4([4]byte{10, 0, 0, n})}, Kind: kind,
+					Weight: uint16(rng.IntN(2 * MaxWeight)), By: "ada", Since: since, Until: since.Add(time.Duration(1+rng.IntN(300)) * time.Second),
+				})
+			}
 		}
 	}
 	return all

@@ -22,7 +22,7 @@ type Input struct {
 	Hops     map[netip.Addr]Hop
 	// Ingress are the interfaces that packets are seen on, by ifindex.
 	Ingress []uint32
-	// Overrides are the operators' wishes, at most one a backend.
+	// Overrides are the operators' wishes, at most one of each kind a backend.
 	Overrides []Override
 	Before    Report // what Merge said last; the zero Report at a start
 	// Began are the drains that an earlier daemon knew of, too.

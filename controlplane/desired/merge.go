@@ -116,9 +116,9 @@ func awaited(in Input, s Service, backends []backend, before ServiceReport) stri
 
 // again is when time alone will change what is said of the backend; zero is never.
 func (b *backend) again(now time.Time, s Service) time.Time {
-	var at time.Time
+	at := b.wished
 	if b.Draining != nil {
-		at = b.Draining.Until
+		at = earlier(at, b.Draining.Until)
 	}
 	if b.State == BackendDrain {
 		at = earlier(at, b.Draining.Cut)
@@ -182,7 +182,7 @@ func summarize(said *ServiceReport, waiting, nobody string) {
 		switch b.State {
 		case BackendUp:
 			said.Up++
-		case BackendDrain, BackendDrained, BackendUnknown: // on purpose, and for a moment
+		case BackendDrain, BackendDrained, BackendDisabled, BackendUnknown: // on purpose, and for a moment
 		default:
 			missing++
 		}

@@ -73,6 +73,7 @@ const (
 	BackendDown       BackendState = "down"       // Consul or the probes say so
 	BackendDrain      BackendState = "drain"      // no new flows
 	BackendDrained    BackendState = "drained"    // its time to drain is over: no flows
+	BackendDisabled   BackendState = "disabled"   // an operator wants no packets for it
 	BackendRejected   BackendState = "rejected"   // it must not be a backend
 	BackendUnresolved BackendState = "unresolved" // no way to it is known
 	BackendUnknown    BackendState = "unknown"    // new: not probed, or its next hop not looked up yet
