@@ -41,6 +41,7 @@ type daemon struct {
 	published     atomic.Pointer[page]
 	drops         *drops.Hub
 	traffic       traffic
+	rates         rates
 	moves         moves
 	timings       *api.Timings
 	web           *api.Web // nil where the file wants none

@@ -17,11 +17,7 @@ import (
 func (p *page) find(service, text string) (desired.BackendReport, error) {
 	s, known := p.report.Service(service)
 	if !known {
-		var names []string
-		for _, s := range p.report.Services {
-			names = append(names, s.Name)
-		}
-		return desired.BackendReport{}, refusal(http.StatusNotFound, "there is no service %q%s", service, nearest(service, names))
+		return desired.BackendReport{}, p.noService(service)
 	}
 	wanted, err := parseID(text)
 	if err != nil {
@@ -50,6 +46,14 @@ func (p *page) find(service, text string) (desired.BackendReport, error) {
 		at = wanted.Addr.String()
 	}
 	return desired.BackendReport{}, refusal(http.StatusNotFound, "service %s has no backend %s%s", service, at, nearest(at, names))
+}
+
+func (p *page) noService(name string) *api.Problem {
+	var names []string
+	for _, s := range p.report.Services {
+		names = append(names, s.Name)
+	}
+	return refusal(http.StatusNotFound, "there is no service %q%s", name, nearest(name, names))
 }
 
 // nearest lists what may have been meant, the most similar first.

@@ -31,6 +31,7 @@ type page struct {
 	unkept    func() string   // what cannot be written to disk, as a sentence
 	unserved  func() string   // why metrics are not
 	views     map[string]view // by service
+	rates     *rates
 }
 
 func (d *daemon) publish() {
@@ -39,6 +40,7 @@ func (d *daemon) publish() {
 		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples, drift: d.drift,
 		generation: d.generation, writeFailures: d.writeFailures,
 		attached: d.attach.done, attachErr: d.attach.err,
+		rates: &d.rates,
 		views: map[string]view{}, unkept: d.keeper.warning, unserved: d.web.Problem,
 	}
 	if d.first != nil {
@@ -79,6 +81,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 			Name: s.Name, Listen: []string{}, Forward: s.Forward.String(), Slots: s.Slots,
 			State: string(state), Reason: reason, Since: s.Since,
 			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Panic: s.Panic, Phases: map[string]api.Phases{},
+			Rates: p.rates.service(s.Name),
 		},
 		Backends: []api.Backend{},
 	}
@@ -110,6 +113,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 			Slots: place.slots, FallbackSlots: place.fallback, RememberedFlows: p.census.byBackend[place.index],
 			Drain:  p.drain(b, place),
 			Source: b.Source, Node: b.Node, ConsulID: b.ID, NextHop: nextHop(place.hop),
+			Rates:    p.rates.backend(s.Name, b.Key),
 			NewFlows: count.NewFlows, Packets: count.Packets, Bytes: count.Bytes,
 		})
 	}

@@ -127,6 +127,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return reloader.Run(ctx, o.Reload) })
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return daemon.run(ctx) })
+	group.Go(func() error { return daemon.measureRates(ctx) })
 	group.Go(func() error { return holdFragments(ctx, plane, o.Log) })
 	group.Go(func() error { return daemon.web.Run(ctx) })
 	group.Go(func() error { return watchDrops(ctx, daemon.drops, o.Log) })

@@ -42,6 +42,7 @@ Examples:
 			leaf(statusCommand()),
 			leaf(servicesCommand()),
 			leaf(backendsCommand()),
+			leaf(topCommand()),
 			leaf(explainCommand()),
 			leaf(flowsCommand()),
 			leaf(drainCommand()),

@@ -26,7 +26,7 @@ func leaves(commands []*cli.Command, path ...string) map[string]*cli.Command {
 }
 
 // fitting are values for flags that do not take every word.
-var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "linger": "5s", "ttl": "7s", "duration": "7s"}
+var fitting = map[string]string{"output": "json", "log-format": "json", "on-exit": "detach", "timeout": "7s", "linger": "5s", "ttl": "7s", "duration": "7s", "interval": "7s", "sort": "name"}
 
 // spelled is a flag as a user writes it, with a value that fits.
 func spelled(name, flag string, takesValue bool) []string {
@@ -105,6 +105,8 @@ func TestWhatIsNotUnderstoodExitsWith2(t *testing.T) {
 		{"drops --vip 192.0.2.10:http", `"192.0.2.10:http" is no VIP`},
 		{"drops web", `drops takes no arguments`},
 		{"run --on-exit explode", `--on-exit takes keep or detach`},
+		{"top --sort age", `--sort takes flows, packets, bits, name or state`},
+		{"top --interval 1ms", `--interval takes 100ms to 1h`},
 		{"run --log-format xml", `--log-format takes text or json`},
 		{"status --brief=maybe", `invalid boolean value`},
 	} {

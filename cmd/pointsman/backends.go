@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -26,22 +27,24 @@ Examples:
   pointsman backends web --wide
   pointsman backends web -o json`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "wide", Usage: "also show node, Consul's id, next hop and bytes"},
-			socketFlag(), outputFlag(),
+			&cli.BoolFlag{Name: "wide", Usage: "also show packets and bytes in all, node, Consul's id and next hop"},
+			watchFlag(), socketFlag(), outputFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			service, err := positional(c, "")
 			if err != nil {
 				return err
 			}
-			list, err := api.NewClient(c.String("socket")).Backends(c.Context, service)
-			if err != nil {
-				return err
-			}
-			if c.String("output") == "json" {
-				return printJSON(c.App.Writer, list)
-			}
-			return printBackends(c.App.Writer, list, c.Bool("wide"), time.Now())
+			return watchable(c, func(ctx context.Context, w io.Writer) error {
+				list, err := api.NewClient(c.String("socket")).Backends(ctx, service)
+				if err != nil {
+					return err
+				}
+				if c.String("output") == "json" {
+					return printJSON(w, list)
+				}
+				return printBackends(w, list, c.Bool("wide"), time.Now())
+			})
 		},
 	}
 }
@@ -49,9 +52,9 @@ Examples:
 // printBackends prints, as ipvsadm does, a line for each VIP and below it an
 // indented line for each backend.
 func printBackends(w io.Writer, list api.Backends, wide bool, now time.Time) error {
-	header := []string{"  -> BACKEND", "WEIGHT", "STATE", "SINCE", "SLOTS", "FALLBACK", "REMEMBERED", "FLOWS", "PACKETS"}
+	header := []string{"  -> BACKEND", "WEIGHT", "STATE", "SINCE", "SLOTS", "FALLBACK", "REMEMBERED", "FLOWS", "PACKETS/S"}
 	if wide {
-		header = append(header, "BYTES", "SOURCE", "NODE", "ID", "NEXT-HOP")
+		header = append(header, "BITS/S", "PACKETS", "BYTES", "SOURCE", "NODE", "ID", "NEXT-HOP")
 	}
 	t := newTable(append(header, "REASON")...)
 	for _, s := range list.Services {
@@ -67,9 +70,9 @@ func printBackends(w io.Writer, list api.Backends, wide bool, now time.Time) err
 
 func backendCells(b api.Backend, wide bool, now time.Time) []string {
 	cells := []string{"  -> " + b.Address, fmt.Sprint(b.Weight), b.State, age(now.Sub(b.Since)),
-		fmt.Sprint(b.Slots), fmt.Sprint(b.FallbackSlots), fmt.Sprint(b.RememberedFlows), fmt.Sprint(b.NewFlows), fmt.Sprint(b.Packets)}
+		fmt.Sprint(b.Slots), fmt.Sprint(b.FallbackSlots), fmt.Sprint(b.RememberedFlows), fmt.Sprint(b.NewFlows), short(b.Rates.Packets)}
 	if wide {
-		cells = append(cells, fmt.Sprint(b.Bytes), b.Source, dash(b.Node), dash(b.ConsulID), dash(b.NextHop))
+		cells = append(cells, short(b.Rates.Bits), fmt.Sprint(b.Packets), fmt.Sprint(b.Bytes), b.Source, dash(b.Node), dash(b.ConsulID), dash(b.NextHop))
 	}
 	reason := b.Reason
 	if b.State == "drain" && b.Drain != nil {

@@ -177,6 +177,8 @@ func (s scene) Overrides(service, address string) (api.Overrides, error) {
 	return list, nil
 }
 
+func (s scene) Rates(string) (api.RateHistory, error) { return api.RateHistory{SchemaVersion: 1}, nil }
+
 func (s scene) Clear(r api.ClearRequest, by string) (api.Overrides, error) {
 	return s.Overrides(r.Service, r.Address)
 }
@@ -434,7 +436,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestJSONIsStableAndComplete(t *testing.T) {
 	socket := daemon(t, "ok")
-	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "events", "events web", "reload", "overrides", "overrides web --clear", "drain web 10.20.0.14", "disable web 10.20.0.14", "enable web 10.20.0.14", "weight web 10.20.0.14 3", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
+	for _, line := range []string{"status", "services", "backends", "backends web", "version", "plan", "flows", "events", "events web", "reload", "overrides", "overrides web --clear", "drain web 10.20.0.14", "top --interval 100ms", "disable web 10.20.0.14", "enable web 10.20.0.14", "weight web 10.20.0.14 3", "undrain web 10.20.0.14", "explain tcp 198.51.100.7:40000 192.0.2.10:443", "check /nowhere.hcl",
 		"detach --pin-dir " + filepath.Join(t.TempDir(), "none")} {
 		if name := strings.Fields(line)[0]; name != "version" && name != "check" && name != "detach" {
 			line += " --socket " + socket

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ Examples:
 			&cli.StringFlag{Name: "client", Usage: "only those from `ADDRESS|PREFIX`"},
 			&cli.StringFlag{Name: "state", Usage: "only those in `STATE`: syn, established, …"},
 			&cli.IntFlag{Name: "limit", Value: 100, Usage: "list `N` at most; 0 is all"},
-			socketFlag(), outputFlag(),
+			watchFlag(), socketFlag(), outputFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := noPositionals(c); err != nil {
@@ -48,16 +49,18 @@ Examples:
 			if err != nil {
 				return usageError{err, "pointsman flows"}
 			}
-			list, err := api.NewClient(c.String("socket")).Flows(c.Context, api.FlowsQuery{
-				VIP: c.String("vip"), Client: c.String("client"), State: c.String("state"), Limit: c.Int("limit"),
+			return watchable(c, func(ctx context.Context, w io.Writer) error {
+				list, err := api.NewClient(c.String("socket")).Flows(ctx, api.FlowsQuery{
+					VIP: c.String("vip"), Client: c.String("client"), State: c.String("state"), Limit: c.Int("limit"),
+				})
+				if err != nil {
+					return err
+				}
+				if c.String("output") == "json" {
+					return printJSON(w, list)
+				}
+				return printFlows(w, list, time.Now())
 			})
-			if err != nil {
-				return err
-			}
-			if c.String("output") == "json" {
-				return printJSON(c.App.Writer, list)
-			}
-			return printFlows(c.App.Writer, list, time.Now())
 		},
 	}
 }

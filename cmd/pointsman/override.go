@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -154,34 +156,40 @@ Examples:
   pointsman overrides web 10.20.0.11 --clear`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "clear", Usage: "end them, and list which"},
-			socketFlag(), outputFlag(),
+			watchFlag(), socketFlag(), outputFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 2 {
 				return usageError{fmt.Errorf("too many arguments: %q", c.Args().Slice()[2:]), "pointsman overrides"}
 			}
-			list, err := askOverrides(c, api.NewClient(c.String("socket")))
-			if err != nil {
-				return err
+			if c.Bool("clear") && c.Bool("watch") {
+				return usageError{errors.New("--clear is done once, --watch goes on"), "pointsman overrides"}
 			}
-			if c.String("output") == "json" {
-				return printJSON(c.App.Writer, list)
-			}
-			if c.Bool("clear") && len(list.Overrides) == 0 {
-				fmt.Fprintln(c.App.ErrWriter, "there was nothing to clear")
-				return nil
-			}
-			return printOverrides(c.App.Writer, list, time.Now())
+			return watchable(c, func(ctx context.Context, w io.Writer) error {
+				list, err := askOverrides(ctx, c)
+				if err != nil {
+					return err
+				}
+				if c.String("output") == "json" {
+					return printJSON(w, list)
+				}
+				if c.Bool("clear") && len(list.Overrides) == 0 {
+					fmt.Fprintln(c.App.ErrWriter, "there was nothing to clear")
+					return nil
+				}
+				return printOverrides(w, list, time.Now())
+			})
 		},
 	}
 }
 
-func askOverrides(c *cli.Context, client *api.Client) (api.Overrides, error) {
+func askOverrides(ctx context.Context, c *cli.Context) (api.Overrides, error) {
+	client := api.NewClient(c.String("socket"))
 	service, address := c.Args().Get(0), c.Args().Get(1)
 	if c.Bool("clear") {
-		return client.ClearOverrides(c.Context, api.ClearRequest{Service: service, Address: address, By: os.Getenv("SUDO_USER")})
+		return client.ClearOverrides(ctx, api.ClearRequest{Service: service, Address: address, By: os.Getenv("SUDO_USER")})
 	}
-	return client.Overrides(c.Context, service, address)
+	return client.Overrides(ctx, service, address)
 }
 
 func printOverrides(w io.Writer, list api.Overrides, now time.Time) error {

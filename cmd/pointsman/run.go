@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -60,7 +61,8 @@ func oneOf(flag string, words ...string) func(*cli.Context, string) error {
 				return nil
 			}
 		}
-		return usageError{fmt.Errorf("--%s takes %s or %s", flag, words[0], words[1]), "pointsman " + c.Command.Name}
+		last := len(words) - 1
+		return usageError{fmt.Errorf("--%s takes %s or %s", flag, strings.Join(words[:last], ", "), words[last]), "pointsman " + c.Command.Name}
 	}
 }
 

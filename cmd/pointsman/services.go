@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -17,30 +18,33 @@ func servicesCommand() *cli.Command {
 		Usage: "list the services: where they listen, how they are, what they carry",
 		UsageText: `pointsman services [FLAGS]
 
-UNSETTLED is how many slots still digest a change, of TCP and of UDP.
+UNSETTLED is how many slots still digest a change, of TCP and of UDP. FLOWS/S are
+those that begin. VIEW is how long ago Consul has confirmed its word.
 
 Examples:
   pointsman services
   pointsman services -o json | jq '.services[] | select(.state != "ok") | .name'`,
-		Flags: []cli.Flag{socketFlag(), outputFlag()},
+		Flags: []cli.Flag{watchFlag(), socketFlag(), outputFlag()},
 		Action: func(c *cli.Context) error {
 			if err := noPositionals(c); err != nil {
 				return err
 			}
-			list, err := api.NewClient(c.String("socket")).Services(c.Context)
-			if err != nil {
-				return err
-			}
-			if c.String("output") == "json" {
-				return printJSON(c.App.Writer, list)
-			}
-			return printServices(c.App.Writer, list, time.Now())
+			return watchable(c, func(ctx context.Context, w io.Writer) error {
+				list, err := api.NewClient(c.String("socket")).Services(ctx)
+				if err != nil {
+					return err
+				}
+				if c.String("output") == "json" {
+					return printJSON(w, list)
+				}
+				return printServices(w, list, time.Now())
+			})
 		},
 	}
 }
 
 func printServices(w io.Writer, list api.Services, now time.Time) error {
-	t := newTable("SERVICE", "LISTEN", "MODE", "STATE", "SINCE", "UP", "UNSETTLED", "FLOWS", "PACKETS", "BYTES", "VIEW", "REASON")
+	t := newTable("SERVICE", "LISTEN", "MODE", "STATE", "SINCE", "UP", "UNSETTLED", "FLOWS/S", "PACKETS/S", "BITS/S", "VIEW", "REASON")
 	for _, s := range list.Services {
 		view := "-"
 		if s.ViewConfirmed != nil {
@@ -51,7 +55,7 @@ func printServices(w io.Writer, list api.Services, now time.Time) error {
 		}
 		t.row(s.Name, strings.Join(s.Listen, ","), s.Forward, s.State, age(now.Sub(s.Since)),
 			fmt.Sprintf("%d/%d", s.BackendsUp, s.BackendsTotal), fmt.Sprint(unsettled(s.Phases)),
-			fmt.Sprint(s.NewFlows), fmt.Sprint(s.Packets), fmt.Sprint(s.Bytes), view, dash(s.Reason))
+			short(s.Rates.NewFlows), short(s.Rates.Packets), short(s.Rates.Bits), view, dash(s.Reason))
 	}
 	return t.print(w)
 }

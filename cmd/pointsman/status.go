@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -24,30 +25,31 @@ Examples:
   pointsman status --brief --exit-code || echo "look at it"`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "brief", Usage: "one line"},
-			&cli.BoolFlag{Name: "exit-code", Usage: "exit with 6 if anything is degraded"},
-			socketFlag(), outputFlag(),
+			&cli.BoolFlag{Name: "exit-code", Usage: "exit with 6 if anything is degraded, or once it is with --watch"},
+			watchFlag(), socketFlag(), outputFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := noPositionals(c); err != nil {
 				return err
 			}
-			status, err := api.NewClient(c.String("socket")).Status(c.Context)
-			if err != nil {
-				return err
-			}
-			if err := printStatus(c, status, time.Now()); err != nil {
-				return err
-			}
-			if c.Bool("exit-code") && status.State != "ok" {
-				return codedError{code: exitDegraded}
-			}
-			return nil
+			return watchable(c, func(ctx context.Context, w io.Writer) error {
+				status, err := api.NewClient(c.String("socket")).Status(ctx)
+				if err != nil {
+					return err
+				}
+				if err := printStatus(c, w, status, time.Now()); err != nil {
+					return err
+				}
+				if c.Bool("exit-code") && status.State != "ok" {
+					return codedError{code: exitDegraded}
+				}
+				return nil
+			})
 		},
 	}
 }
 
-func printStatus(c *cli.Context, status api.Status, now time.Time) error {
-	w := c.App.Writer
+func printStatus(c *cli.Context, w io.Writer, status api.Status, now time.Time) error {
 	switch {
 	case c.String("output") == "json":
 		return printJSON(w, status)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -90,4 +91,24 @@ func dash(text string) string {
 		return "-"
 	}
 	return text
+}
+
+// short tells a number in three digits or so, with the letter of its thousands.
+func short(n float64) string {
+	switch {
+	case n < 0.05:
+		return "0"
+	case n < 9.95:
+		return fmt.Sprintf("%.1f", n)
+	}
+	for i, letter := range []string{"", "k", "M", "G", "T"} {
+		scaled := n / math.Pow(1000, float64(i))
+		switch {
+		case i > 0 && scaled < 9.95:
+			return fmt.Sprintf("%.1f%s", scaled, letter)
+		case scaled < 999.5:
+			return fmt.Sprintf("%.0f%s", scaled, letter)
+		}
+	}
+	return fmt.Sprintf("%.0fP", n/1e15)
 }

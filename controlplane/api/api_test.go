@@ -64,6 +64,13 @@ func (fixed) Overrides(service, address string) (Overrides, error) {
 	return Overrides{Overrides: []Override{{Service: service, Address: address}}}, nil
 }
 
+func (fixed) Rates(service string) (RateHistory, error) {
+	if service == "wbe" {
+		return RateHistory{}, NewProblem(http.StatusNotFound, "there is no service wbe")
+	}
+	return RateHistory{Services: []ServiceRates{{Name: service}}}, nil
+}
+
 func (fixed) Clear(r ClearRequest, by string) (Overrides, error) {
 	return Overrides{Overrides: []Override{{Service: r.Service, Address: r.Address, By: by}}}, nil
 }

@@ -28,6 +28,8 @@ type Source interface {
 	Chronicler
 	// Overrides are what operators want, of a service and a backend unless they are "".
 	Overrides(service, address string) (Overrides, error)
+	// Rates are those of the last minutes, of one service unless it is "".
+	Rates(service string) (RateHistory, error)
 }
 
 // Handler answers the questions of this package from the source, and changes
@@ -60,6 +62,7 @@ func questions(source Source) *http.ServeMux {
 	mux.HandleFunc("GET /v1/flows", flows(source))
 	mux.HandleFunc("GET /v1/events", events(source))
 	mux.HandleFunc("GET /v1/overrides", overrides(source))
+	mux.HandleFunc("GET /v1/rates", rates(source))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
 	})

@@ -154,6 +154,7 @@ type Service struct {
 	StaleSince *time.Time `json:"stale_since,omitempty"`
 	// Phases are the slots by phase, for "tcp" and "udp" as far as it listens.
 	Phases   map[string]Phases `json:"phases"`
+	Rates    Rates             `json:"rates"` // over the last few seconds
 	NewFlows uint64            `json:"new_flows"`
 	Packets  uint64            `json:"packets"`
 	Bytes    uint64            `json:"bytes"`
@@ -196,6 +197,7 @@ type Backend struct {
 	Node            string `json:"node,omitempty"`
 	ConsulID        string `json:"consul_id,omitempty"`
 	NextHop         string `json:"next_hop,omitempty"` // "eth0 02:00:00:00:00:01"
+	Rates           Rates  `json:"rates"`              // over the last few seconds
 	NewFlows        uint64 `json:"new_flows"`
 	Packets         uint64 `json:"packets"`
 	Bytes           uint64 `json:"bytes"` // of IP, as the client sent it
