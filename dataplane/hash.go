@@ -61,6 +61,18 @@ func (h *Hash) Flow(client netip.AddrPort, vip VIP) uint64 {
 	return mix(h.flowSum(client, vip) ^ h.FlowSeed)
 }
 
+// Port is what places a nat source's ports towards a backend in the table of those
+// in use: the lowest bits choose the line of the first eight, the highest are what
+// the lines tell each other apart by.
+func (h *Hash) Port(backend netip.AddrPort, source netip.Addr, protocol Protocol) uint64 {
+	to, from := addressWords(backend.Addr()), addressWords(source)
+	sum := h.nh(to[3], from[3], 0) + h.nh(uint32(portWord(backend.Port())), uint32(protocol), 2)
+	if backend.Addr().Is6() {
+		sum += h.nh(to[0], to[1], 4) + h.nh(to[2], from[0], 6) + h.nh(from[1], from[2], 8)
+	}
+	return mix(sum ^ h.FlowSeed)
+}
+
 func (h *Hash) flowSum(client netip.AddrPort, vip VIP) uint64 {
 	from, to := addressWords(client.Addr()), addressWords(vip.Addr)
 	ports := uint32(portWord(client.Port()))<<16 | uint32(portWord(vip.Port))

@@ -72,8 +72,8 @@ func (d *DataPlane) stage() error {
 	if d.takeover == nil {
 		return nil
 	}
-	if err := d.takeover.flows.freeze(monotonicSecond()); err != nil {
-		return fmt.Errorf("taking over the flow table: %w", err)
+	if err := d.takeover.freeze(monotonicSecond()); err != nil {
+		return fmt.Errorf("taking over flows and connections: %w", err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func TestPrivilegedALaterBuildThatDiedWhileItTookOverIsRefusedOnceItForwards(t *
 	for _, after := range []int{1, 2, 3, 4, 8} {
 		u := newUpgrade(t)
 		dying := u.open()
-		u.dieAfter(dying, after)
+		dieAfter(t, dying, after)
 		later := attachedProgram(t, "egress0") == uint32(idOf(dying.objects.PointsmanLb))
 		if err := dying.Close(); err != nil {
 			t.Fatal(err)
@@ -128,8 +128,8 @@ func TestPrivilegedALaterBuildThatDiedWhileItTookOverIsRefusedOnceItForwards(t *
 
 // dieAfter lets a plane attach until it dies after so many steps; it tells whether
 // there were no more.
-func (u *upgrade) dieAfter(plane *DataPlane, after int) (finished bool) {
-	u.t.Helper()
+func dieAfter(t *testing.T, plane *DataPlane, after int) (finished bool) {
+	t.Helper()
 	steps := 0
 	plane.pins.between = func() error {
 		if steps == after {
@@ -140,7 +140,7 @@ func (u *upgrade) dieAfter(plane *DataPlane, after int) (finished bool) {
 	}
 	_, err := plane.Attach([]string{"egress0", "egress1"})
 	if err != nil && !errors.Is(err, errDied) {
-		u.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return err == nil
 }

@@ -68,7 +68,7 @@ func Open(options Options) (*DataPlane, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	if err := d.pins.prepare(); err != nil {
+	if err := d.pins.prepare(options.Secret); err != nil {
 		return nil, err
 	}
 	if err := d.open(options); err != nil {
@@ -114,7 +114,7 @@ func (d *DataPlane) open(options Options) error {
 		old.close()
 		return err
 	}
-	return errors.Join(d.takeOver(old, mark), d.readNotes())
+	return errors.Join(d.takeOver(old, options.Secret), d.readNotes())
 }
 
 // readNotes takes what the maps say of themselves for right: they would not have
@@ -152,8 +152,8 @@ func (d *DataPlane) load(spec *ebpf.CollectionSpec, replacements map[string]*ebp
 
 // takeOver signs the new maps, and fills them with what those of an earlier build
 // hold, if there are any.
-func (d *DataPlane) takeOver(old *generation, mark uint64) error {
-	layout := lbLayout{Version: lbLayoutVersionLAYOUT_VERSION, Secret: mark}
+func (d *DataPlane) takeOver(old *generation, secret uint64) error {
+	layout := lbLayout{Version: lbLayoutVersionLAYOUT_VERSION, Secret: secretMark(secret)}
 	if err := d.objects.Layouts.Put(uint32(0), layout); err != nil {
 		old.close()
 		return fmt.Errorf("noting the layout of the maps: %w", err)
@@ -166,7 +166,7 @@ func (d *DataPlane) takeOver(old *generation, mark uint64) error {
 		old.close()
 		return err
 	}
-	d.takeover = newTakeover(old, new)
+	d.takeover = newTakeover(old, new, secret)
 	if err := d.takeover.copy(); err != nil {
 		return fmt.Errorf("taking over the maps of an earlier build: %w", err)
 	}

@@ -69,7 +69,7 @@ func (p pins) prepareFolders() error {
 }
 
 // prepare makes the folder and finishes what a process that died in Attach left.
-func (p pins) prepare() error {
+func (p pins) prepare(secret uint64) error {
 	if err := os.MkdirAll(filepath.Dir(p.dir), 0o755); err != nil {
 		return fmt.Errorf("making the folder for pins: %w", err)
 	}
@@ -79,7 +79,7 @@ func (p pins) prepare() error {
 	if err := os.MkdirAll(p.links(), 0o700); err != nil {
 		return fmt.Errorf("making the folder for pins: %w", err)
 	}
-	return p.resume()
+	return p.resume(secret)
 }
 
 func checkBPFFS(dir string) error {

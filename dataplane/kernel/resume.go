@@ -15,7 +15,7 @@ import (
 // resume finishes what a process that died in Attach has left. As long as no link
 // has the new program, the old maps are the ones that count, and the new ones may
 // not be whole; from the first link on, it is the other way round.
-func (p pins) resume() error {
+func (p pins) resume(secret uint64) error {
 	if _, err := os.Stat(p.nextMaps()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -43,12 +43,12 @@ func (p pins) resume() error {
 	if next.isLater() {
 		return p.refuse(next)
 	}
-	return p.finish(next, program, links)
+	return p.finish(next, program, links, secret)
 }
 
 // finish brings the new program to the links that do not have it yet, and its maps
 // into the old ones' place.
-func (p pins) finish(next *generation, program *ebpf.Program, links map[string]link.Link) error {
+func (p pins) finish(next *generation, program *ebpf.Program, links map[string]link.Link, secret uint64) error {
 	for name, held := range links {
 		info, err := held.Info()
 		if err != nil {
@@ -67,7 +67,7 @@ func (p pins) finish(next *generation, program *ebpf.Program, links map[string]l
 	}
 	defer old.close()
 	if old != nil {
-		if err := newTakeover(old, next).finish(p.step); err != nil {
+		if err := newTakeover(old, next, secret).finish(p.step); err != nil {
 			return fmt.Errorf("finishing what an earlier process began: %w", err)
 		}
 	}
@@ -150,14 +150,14 @@ func (g *generation) usedBy(program *ebpf.Program) bool {
 }
 
 // mapIDs are those of the maps that no other generation has: both may use the one
-// flow table.
+// table of flows, and of connections.
 func (g *generation) mapIDs() map[ebpf.MapID]bool {
 	ids := make(map[ebpf.MapID]bool)
 	if g == nil {
 		return ids
 	}
 	for name, t := range g.tables {
-		if info, err := t.Info(); err == nil && name != lbMapFlows {
+		if info, err := t.Info(); err == nil && name != lbMapFlows && !isOfConnections(name) {
 			id, _ := info.ID()
 			ids[id] = true
 		}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,16 +33,18 @@ var (
 // the ones that count, before 3, or the new ones, from 3 on: then finish is all
 // that is left to do.
 type takeover struct {
-	from, to *generation
-	flows    flowsTakeover
-	lost     map[string]int // what could not be carried over, and how often
+	from, to    *generation
+	flows       flowsTakeover
+	connections connectionsTakeover
+	lost        map[string]int // what could not be carried over, and how often
 }
 
-// newTakeover keeps the flow table for both programs where it fits, which loses
-// nothing at all.
-func newTakeover(from, to *generation) *takeover {
+// newTakeover keeps the flow table, and that of connections, for both programs where
+// they fit, which loses nothing at all. The secret is that of the new ones.
+func newTakeover(from, to *generation, secret uint64) *takeover {
 	t := &takeover{from: from, to: to, lost: make(map[string]int)}
 	t.flows = newFlowsTakeover(from, to)
+	t.connections = newConnectionsTakeover(from, to, secret, t.lost)
 	return t
 }
 
@@ -72,6 +75,7 @@ func (t *takeover) copy() error {
 		if slices.Contains(state, name) {
 			t.lost["all services, their phases and their flows"]++
 			t.flows.lose()
+			t.connections.lose()
 			return nil
 		}
 	}
@@ -85,8 +89,13 @@ func (t *takeover) copy() error {
 			return fmt.Errorf("taking over the map %s: %w", name, err)
 		}
 	}
-	t.noticeConnections()
-	return t.flows.copy(t.lost)
+	return errors.Join(t.flows.copy(t.lost), t.connections.copy())
+}
+
+// freeze keeps the old program from what could not be carried over any more, and
+// brings the new maps up to date once more.
+func (t *takeover) freeze(second uint32) error {
+	return errors.Join(t.flows.freeze(second), t.connections.freeze(second))
 }
 
 // copier returns what carries one map over. What a map keeps for moments only,
@@ -166,7 +175,7 @@ func (t *takeover) notice(name string, conversions ...*conversion) {
 // finish takes what the old program learnt after copy. It has stopped by now. Step
 // is called before each of its parts.
 func (t *takeover) finish(step func() error) error {
-	for _, part := range []func() error{t.mergeSeconds, t.flows.merge, t.carryCounts} {
+	for _, part := range []func() error{t.connections.merge, t.mergeSeconds, t.flows.merge, t.carryCounts} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -269,7 +269,7 @@ func TestPrivilegedAnUpgradeThatDiesAnywhereIsFinishedByTheNextStart(t *testing.
 			t.Fatal(err)
 		}
 		dying := u.open()
-		finished := u.dieAfter(dying, after)
+		finished := dieAfter(t, dying, after)
 		if err := dying.Close(); err != nil {
 			t.Fatal(err)
 		}
