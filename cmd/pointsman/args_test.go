@@ -107,6 +107,8 @@ func TestWhatIsNotUnderstoodExitsWith2(t *testing.T) {
 		{"run --on-exit explode", `--on-exit takes keep or detach`},
 		{"top --sort age", `--sort takes flows, packets, bits, name or state`},
 		{"top --interval 1ms", `--interval takes 100ms to 1h`},
+		{"completion tcsh", `completion takes bash, zsh or fish`},
+		{"man bash", `man takes no arguments`},
 		{"run --log-format xml", `--log-format takes text or json`},
 		{"status --brief=maybe", `invalid boolean value`},
 	} {

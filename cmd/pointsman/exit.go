@@ -24,6 +24,13 @@ const (
 	exitChanges     = 8 // a plan would change something
 )
 
+// exitMeanings are the codes in words, for the manual.
+var exitMeanings = []string{
+	exitOK: "done", exitFailure: "it failed", exitUsage: "the command line is not understood", exitUnreachable: "no daemon answers",
+	exitNotFound: "there is no such service, backend or VIP", exitInvalid: "the configuration has mistakes",
+	exitDegraded: "something is degraded, with --exit-code", exitTimeout: "it took longer than --timeout", exitChanges: "a plan would change something",
+}
+
 // usageError is a command line that cannot be understood.
 type usageError struct {
 	error
