@@ -18,11 +18,9 @@ struct room {
 /* Free and expired ones before half-open ones, of which the longer a connection is silent the better; never any other. */
 static __always_inline __u32 fitness_of(__u64 tag, __u32 now, const struct nat_settings *settings)
 {
-	__u32 state = tag_state(tag);
-
 	if (!tag_lives(tag, now))
 		return FIT_IS_FREE;
-	return state > HALF_OPEN_LAST ? 0 : 1 + now + seconds_of(settings, state) - (__u32)tag;
+	return is_half_open(tag) ? silence_of(tag, now, settings) : 0;
 }
 
 /* Looked at by the verifier on its own, so that it does not follow the eight places' fates into what comes after. */

@@ -134,6 +134,19 @@ static __always_inline __u32 seconds_of(const struct nat_settings *settings, __u
 	return settings->seconds[state & 15];
 }
 
+static __always_inline int is_half_open(__u64 tag)
+{
+	__u32 state = tag_state(tag);
+
+	return state != CONNECTION_FREE && state <= HALF_OPEN_LAST;
+}
+
+/* For how many seconds no packet has renewed a connection, and one more. */
+static __always_inline __u32 silence_of(__u64 tag, __u32 now, const struct nat_settings *settings)
+{
+	return 1 + now + seconds_of(settings, tag_state(tag)) - (__u32)tag;
+}
+
 static __always_inline int is_of_client(const struct connection *connection, const struct packet *pkt)
 {
 	return connection->client_port == pkt->source_port && connection->vip_port == pkt->to.port &&

@@ -134,6 +134,48 @@ __noinline int claim_in_line(struct connection *connection, struct claim *claim,
 	return 0;
 }
 
+/*
+ * Takes the port of the half-open connection that is silent for longest among those
+ * of eight ports. A flood may have all ports, and would have them again and again.
+ */
+__noinline int claim_half_open(struct connection *connection, struct claim *claim, __u64 hash, __u32 first)
+{
+	struct nat_settings *settings = find_nat_settings();
+	__u32 most = 0, port = first;
+	__u64 seen = 0, tag = 0, *at;
+
+	if (!connection || !claim || !settings)
+		return 0;
+	for (__u32 i = 0; i < TAGS_PER_LINE; i++) {
+		__u64 *there = find_reply(place_of(hash, first + i)), reply, other;
+		__u32 silence;
+
+		if (!there)
+			return 0;
+		reply = READ_ONCE(*there);
+		there = find_tag((__u32)reply);
+		other = there ? READ_ONCE(*there) : 0;
+		if (tag_generation(other) != reply_generation(reply) || !is_half_open(other))
+			continue;
+		silence = silence_of(other, claim->now, settings);
+		if (silence <= most)
+			continue;
+		most = silence;
+		port = first + i;
+		seen = reply;
+		tag = other;
+	}
+	at = find_tag((__u32)seen);
+	if (!most || !at || !change_tag(at, tag, make_tag(0, tag_generation(tag) + 1, CONNECTION_FREE, 0)))
+		return 0;
+	at = find_reply(place_of(hash, port));
+	if (!at || !change_tag(at, seen, make_reply(hash, tag_generation(claim->tag), claim->index)))
+		return 0;
+	connection->source_port = bpf_htons(port);
+	connection->reply = place_of(hash, port);
+	return 1;
+}
+
 /* The source of a try: that of the backend's entry, which is there already, if there are no others. */
 static __always_inline void choose_source(struct connection *connection, const struct nat_settings *settings,
 					  __u32 chosen)
@@ -150,13 +192,14 @@ static __always_inline void choose_source(struct connection *connection, const s
 }
 
 /*
- * Finds a port towards a connection's backend that nobody uses, and takes it.
- * Zero if none of those that were looked at is free.
+ * Finds a port towards a connection's backend that nobody uses, and takes it; or
+ * else one of a half-open connection, where it looked last. Zero if it finds none.
  */
 __noinline int claim_port(struct connection *connection, struct claim *claim)
 {
 	struct nat_settings *settings = find_nat_settings();
-	__u32 lines, line, step;
+	__u32 lines, line, step, first = 0;
+	__u64 hash = 0;
 
 	if (!connection || !claim || !settings)
 		return 0;
@@ -166,16 +209,15 @@ __noinline int claim_port(struct connection *connection, struct claim *claim)
 	line = claim->hash % lines;
 	step = claim->hash >> 16 & 1 ? STEP : OTHER_STEP;
 	for (__u32 i = 0; i < PORT_LINES_TRIED; i++) {
-		__u64 hash;
-
 		choose_source(connection, settings, (__u32)(claim->hash >> 8) + i);
 		hash = reply_hash(&connection->backend_address, connection->backend_port, &connection->source,
 				  connection->protocol, connection->backend_v6);
-		if (claim_in_line(connection, claim, hash, settings->first_port + line * TAGS_PER_LINE))
+		first = settings->first_port + line * TAGS_PER_LINE;
+		if (claim_in_line(connection, claim, hash, first))
 			return 1;
 		line = (line + step) % lines;
 	}
-	return 0;
+	return claim_half_open(connection, claim, hash, first);
 }
 
 static __always_inline int is_of_backend(const struct connection *connection, const struct packet *pkt)

@@ -72,7 +72,6 @@ func TestPrivilegedAPortIsFreeOnceItsBackendHasForgottenIt(t *testing.T) {
 		{opened + "b:FA c:FA", 60},
 		{opened + "c:FA b:FA", 10},
 		{opened + "c:R", 60},
-		{"c:S", 8},
 	} {
 		t.Run(row.life, func(t *testing.T) {
 			s := newNAT(t, natOptions(t, 0), fewPorts(8), natBackend(backend4))
@@ -123,6 +122,35 @@ func TestPrivilegedAFloodTakesNoEstablishedConnectionsPlace(t *testing.T) {
 	}
 	if open != established+8 {
 		t.Errorf("after the flood there are %d connections, want %d", open, established+8)
+	}
+}
+
+// A flood that has all ports would have them for eight seconds at a time.
+func TestPrivilegedAFloodThatHasAllPortsKeepsNobodyFromConnecting(t *testing.T) {
+	s := newNAT(t, natOptions(t, 1<<14), fewPorts(256), natBackend(backend4))
+	kept := make(map[int]uint16)
+	for i := range 64 {
+		kept[i] = s.open(clientOf(i)).from.Port()
+	}
+	for i := range 2000 {
+		s.run(knock(clientOf(1<<17 + i)).frame(t))
+		if i%100 == 99 {
+			s.open(clientOf(1<<16 + i))
+		}
+	}
+	ports := make(map[uint16]bool)
+	for _, c := range s.connections() {
+		if ports[c.Source.Port()] {
+			t.Errorf("port %d has two connections", c.Source.Port())
+		}
+		ports[c.Source.Port()] = true
+	}
+	for i, port := range kept {
+		segment := knock(clientOf(i))
+		segment.flags = "A"
+		if got := s.request(segment); got.from.Port() != port {
+			t.Errorf("connection %d had port %d, and has %d", i, port, got.from.Port())
+		}
 	}
 }
 
