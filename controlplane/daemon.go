@@ -39,6 +39,7 @@ type daemon struct {
 	manager       manager
 	reloader      *reloader
 	published     atomic.Pointer[page]
+	versions      versions
 	drops         *drops.Hub
 	traffic       traffic
 	rates         rates

@@ -96,6 +96,12 @@ func (c *chronicle) wake() time.Time {
 	return at
 }
 
+func (c *chronicle) lastID() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
 func (c *chronicle) add(level slog.Level, e api.Event, more []any) {
 	c.last++
 	e.ID = c.last

@@ -55,6 +55,7 @@ func (d *daemon) publish() {
 		p.flowLimit = before.flowLimit
 	}
 	d.published.Store(p)
+	d.versions.turn(p.generation, d.events.lastID())
 }
 
 // Services are all services with their backends, for the API.

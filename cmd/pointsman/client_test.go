@@ -177,6 +177,8 @@ func (s scene) Overrides(service, address string) (api.Overrides, error) {
 	return list, nil
 }
 
+func (s scene) Generation() (uint64, <-chan struct{}) { return 8, nil }
+
 func (s scene) Rates(string) (api.RateHistory, error) { return api.RateHistory{SchemaVersion: 1}, nil }
 
 func (s scene) Clear(r api.ClearRequest, by string) (api.Overrides, error) {

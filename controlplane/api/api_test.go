@@ -64,6 +64,8 @@ func (fixed) Overrides(service, address string) (Overrides, error) {
 	return Overrides{Overrides: []Override{{Service: service, Address: address}}}, nil
 }
 
+func (fixed) Generation() (uint64, <-chan struct{}) { return 7, nil }
+
 func (fixed) Rates(service string) (RateHistory, error) {
 	if service == "wbe" {
 		return RateHistory{}, NewProblem(http.StatusNotFound, "there is no service wbe")
@@ -160,7 +162,7 @@ func TestEveryErrorIsAProblemDocument(t *testing.T) {
 	for _, request := range []string{"GET /v1/backends?service=x", "GET /", "POST /v1/status", "GET /v2/status"} {
 		method, path, _ := strings.Cut(request, " ")
 		recorder := httptest.NewRecorder()
-		Handler(fixed{}).ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
+		newRouter(questions(fixed{})).ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
 		if recorder.Code < 400 {
 			t.Errorf("%s is answered with %d", request, recorder.Code)
 		}

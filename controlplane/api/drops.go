@@ -61,7 +61,9 @@ func streamDrops(daemon Watcher) http.HandlerFunc {
 				begun = true
 			}
 			d.SchemaVersion = SchemaVersion
-			return errors.Join(lines.Encode(d), http.NewResponseController(w).Flush())
+			control := http.NewResponseController(w)
+			_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // for each line
+			return errors.Join(lines.Encode(d), control.Flush())
 		}
 		err = daemon.Drops(r.Context(), query["reason"], filter, tell)
 		if err != nil && !begun {

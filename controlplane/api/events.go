@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -85,7 +84,7 @@ func events(source Chronicler) http.HandlerFunc {
 		}
 		service := r.URL.Query().Get("service")
 		over := poll.begin(w)
-		defer poll.end()
+		defer over.Stop()
 		for {
 			list, more := source.Events(service, poll.generation)
 			if len(list.Events) > 0 || list.Missed || !poll.given || !await(r.Context(), more, over) {
@@ -96,61 +95,4 @@ func events(source Chronicler) http.HandlerFunc {
 			}
 		}
 	}
-}
-
-// GenerationHeader names how often a table has changed, for a long poll.
-const GenerationHeader = "Pointsman-Generation"
-
-// longestWait is that of a long poll, and shortestTime what the answer may take
-// to be written.
-const (
-	longestWait  = 10 * time.Minute
-	writeTimeout = 30 * time.Second
-)
-
-// poll is a request that waits: ?wait=30s&generation=N.
-type poll struct {
-	generation uint64
-	given      bool // and to be waited for
-	wait       time.Duration
-	timer      *time.Timer
-}
-
-func readPoll(r *http.Request) (poll, error) {
-	query := r.URL.Query()
-	p := poll{}
-	var err error
-	if text := query.Get("generation"); text != "" {
-		if p.generation, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return p, fmt.Errorf("generation %q is not a number", text)
-		}
-	}
-	if text := query.Get("wait"); text != "" {
-		if p.wait, err = time.ParseDuration(text); err != nil || p.wait < 0 || p.wait > longestWait {
-			return p, fmt.Errorf("wait %q is not a duration from 0s to %s", text, longestWait)
-		}
-		p.given = p.wait > 0 && query.Get("generation") != ""
-	}
-	return p, nil
-}
-
-// begin starts the wait, and lets the answer take its time after it.
-func (p *poll) begin(w http.ResponseWriter) (over <-chan time.Time) {
-	// Where deadlines cannot be set there is no connection that could be slow.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(p.wait + writeTimeout))
-	p.timer = time.NewTimer(p.wait)
-	return p.timer.C
-}
-
-func (p *poll) end() { p.timer.Stop() }
-
-// await returns whether something changed before the wait was over.
-func await(ctx context.Context, changed <-chan struct{}, over <-chan time.Time) bool {
-	select {
-	case <-changed:
-		return true
-	case <-over:
-	case <-ctx.Done():
-	}
-	return false
 }

@@ -59,7 +59,7 @@ func TestALongPollForEventsWaitsForOne(t *testing.T) {
 				happens := make(chan struct{})
 				defer time.AfterFunc(row.happens, func() { close(happens) }).Stop()
 				began, recorder := time.Now(), httptest.NewRecorder()
-				Handler(eventful{happens: happens}).ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/events?"+row.query, nil))
+				newRouter(questions(eventful{happens: happens})).ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/events?"+row.query, nil))
 				if took := time.Since(began); took != row.waits || recorder.Code != http.StatusOK || recorder.Header().Get(GenerationHeader) != row.header {
 					t.Errorf("answered with %d, generation %s, after %s", recorder.Code, recorder.Header().Get(GenerationHeader), took)
 				}

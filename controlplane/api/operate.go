@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os/user"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,39 +34,82 @@ type Daemon interface {
 	Watcher
 }
 
-// operated answers the questions and takes the wishes.
-func operated(daemon Daemon) http.Handler {
-	mux := questions(daemon)
-	mux.HandleFunc("GET /v1/drops", streamDrops(daemon))
-	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) {
-		plan, err := daemon.Plan(r.Context())
-		conclude(w, plan, err)
-	})
+// wishes are what can be wished, and what is asked that costs the daemon more than
+// a look. They are the socket's.
+func wishes(daemon Daemon) []route {
+	all := []route{
+		{method: http.MethodGet, path: "/v1/drops", query: []string{"reason...", "vip", "client"}, handle: streamDrops(daemon)},
+		{method: http.MethodGet, path: "/v1/plan", handle: func(w http.ResponseWriter, r *http.Request) {
+			plan, err := daemon.Plan(r.Context())
+			conclude(w, plan, err)
+		}},
+		{method: http.MethodPost, path: "/v1/overrides/clear", handle: wished(func(r *http.Request, wish ClearRequest) (any, error) {
+			return daemon.Clear(wish, asker(r, wish.By))
+		})},
+		{method: http.MethodPost, path: "/v1/reload", handle: wished(func(r *http.Request, wish ReloadRequest) (any, error) {
+			return daemon.Reload(r.Context(), asker(r, wish.By))
+		})},
+	}
 	for verb, kind := range overrideVerbs {
-		mux.HandleFunc("POST /v1/"+verb, wished(func(r *http.Request, wish OverrideRequest) (any, error) {
+		all = append(all, route{method: http.MethodPost, path: "/v1/" + verb, handle: wished(func(r *http.Request, wish OverrideRequest) (any, error) {
 			return daemon.Override(kind, wish, asker(r, wish.By))
-		}))
+		})})
 	}
 	for verb, kind := range liftVerbs {
-		mux.HandleFunc("POST /v1/"+verb, wished(func(r *http.Request, wish LiftRequest) (any, error) {
+		all = append(all, route{method: http.MethodPost, path: "/v1/" + verb, handle: wished(func(r *http.Request, wish LiftRequest) (any, error) {
 			return daemon.Lift(kind, wish, asker(r, wish.By))
-		}))
+		})})
 	}
-	mux.HandleFunc("POST /v1/overrides/clear", wished(func(r *http.Request, wish ClearRequest) (any, error) {
-		return daemon.Clear(wish, asker(r, wish.By))
-	}))
-	mux.HandleFunc("POST /v1/reload", wished(func(r *http.Request, wish ReloadRequest) (any, error) {
-		return daemon.Reload(r.Context(), asker(r, wish.By))
-	}))
-	return mux
+	return all
+}
+
+// refused are the same where they are not taken.
+func refused(routes []route) []route {
+	for i := range routes {
+		routes[i].query = anyQuery
+		routes[i].handle = func(w http.ResponseWriter, r *http.Request) {
+			refuse(w, http.StatusForbidden, fmt.Sprintf("%s %s is answered on the unix socket alone", r.Method, r.URL.Path))
+		}
+	}
+	return routes
 }
 
 const maxRequestBytes = 64 << 10
 
+// wished takes a wish of type T from a request's body and answers with what came
+// of it.
+func wished[T any](carryOut func(r *http.Request, wish T) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var wish T
+		if err := decode(w, r, &wish); err != nil {
+			status := http.StatusBadRequest
+			if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+				status = http.StatusRequestEntityTooLarge
+			}
+			refuse(w, status, err.Error())
+			return
+		}
+		done, err := carryOut(r, wish)
+		conclude(w, done, err)
+	}
+}
+
+// decode reads one JSON value, all of which must be understood, and nothing after it.
 func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	// The body must come soon, and what is left of one that is refused, too: the server
+	// reads that before it lets go. Once all has come, the answer may take its time.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(readTimeout))
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("reading the request: there is something after its end")
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	return nil
 }
 
 func conclude(w http.ResponseWriter, done any, err error) {

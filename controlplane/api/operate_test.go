@@ -1,11 +1,8 @@
 package api
 
 import (
-	"context"
 	"errors"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os/user"
 	"strings"
 	"testing"
@@ -136,37 +133,6 @@ func TestAnExplanationIsOfAFlow(t *testing.T) {
 		_, err := client.Explain(t.Context(), row.protocol, row.client, row.to)
 		if !errors.As(err, &problem) || problem.Status != row.status || !strings.Contains(problem.Detail, row.detail) {
 			t.Errorf("%+v: got %v", row, err)
-		}
-	}
-}
-
-func TestARequestThatIsNotUnderstoodIsRefused(t *testing.T) {
-	socket := serve(t)
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	defer client.CloseIdleConnections()
-	for _, body := range []string{"", "{", `{"service": 7}`, `{"servcie": "web"}`, `{"reason": "` + strings.Repeat("x", maxRequestBytes) + `"}`} {
-		for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload"} {
-			answer, err := client.Post("http://pointsman"+path, "application/json", strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer.Body.Close()
-			if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusBadRequest || kind != "application/problem+json" {
-				t.Errorf("%.40q is answered with %s, %s", body, answer.Status, kind)
-			}
-		}
-	}
-}
-
-func TestQuestionsAloneChangeNothing(t *testing.T) {
-	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload"} {
-		recorder := httptest.NewRecorder()
-		body := strings.NewReader(`{"service": "web", "address": "10.20.0.12", "ttl": "1h"}`)
-		Handler(fixed{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, body))
-		if recorder.Code != http.StatusNotFound {
-			t.Errorf("POST %s is answered with %d where nobody may write", path, recorder.Code)
 		}
 	}
 }

@@ -102,17 +102,3 @@ func overrides(source Source) http.HandlerFunc {
 		conclude(w, list, err)
 	}
 }
-
-// wished takes a wish of type T from a request's body and answers with what came
-// of it.
-func wished[T any](carryOut func(r *http.Request, wish T) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var wish T
-		if err := decode(w, r, &wish); err != nil {
-			refuse(w, http.StatusBadRequest, err.Error())
-			return
-		}
-		done, err := carryOut(r, wish)
-		conclude(w, done, err)
-	}
-}

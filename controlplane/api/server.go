@@ -26,47 +26,44 @@ type Source interface {
 	// *Problem is the answer.
 	Explain(client netip.AddrPort, to dataplane.VIP) (Explanation, error)
 	Chronicler
+	Generations
 	// Overrides are what operators want, of a service and a backend unless they are "".
 	Overrides(service, address string) (Overrides, error)
 	// Rates are those of the last minutes, of one service unless it is "".
 	Rates(service string) (RateHistory, error)
 }
 
-// Handler answers the questions of this package from the source, and changes
-// nothing.
-func Handler(source Source) http.Handler { return questions(source) }
-
-func questions(source Source) *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		status := source.Status()
-		status.SchemaVersion = SchemaVersion
-		answer(w, http.StatusOK, "application/json", status)
-	})
-	mux.HandleFunc("GET /v1/services", func(w http.ResponseWriter, _ *http.Request) {
-		list := Services{SchemaVersion: SchemaVersion, Services: []Service{}}
-		for _, s := range source.Services() {
-			list.Services = append(list.Services, s.Service)
-		}
-		answer(w, http.StatusOK, "application/json", list)
-	})
-	mux.HandleFunc("GET /v1/backends", func(w http.ResponseWriter, r *http.Request) {
-		list, err := selectBackends(source.Services(), r.URL.Query().Get("service"))
-		if err != nil {
-			refuse(w, http.StatusNotFound, err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "application/json", list)
-	})
-	mux.HandleFunc("GET /v1/explain", explain(source))
-	mux.HandleFunc("GET /v1/flows", flows(source))
-	mux.HandleFunc("GET /v1/events", events(source))
-	mux.HandleFunc("GET /v1/overrides", overrides(source))
-	mux.HandleFunc("GET /v1/rates", rates(source))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path))
-	})
-	return mux
+// questions are what can be asked where nothing can be changed.
+func questions(source Source) []route {
+	return []route{
+		{method: http.MethodGet, path: "/v1/status", polled: true, handle: polled(source, func(w http.ResponseWriter, _ *http.Request) {
+			status := source.Status()
+			status.SchemaVersion = SchemaVersion
+			answer(w, http.StatusOK, "application/json", status)
+		})},
+		{method: http.MethodGet, path: "/v1/services", polled: true, handle: polled(source, func(w http.ResponseWriter, _ *http.Request) {
+			list := Services{SchemaVersion: SchemaVersion, Services: []Service{}}
+			for _, s := range source.Services() {
+				list.Services = append(list.Services, s.Service)
+			}
+			answer(w, http.StatusOK, "application/json", list)
+		})},
+		{method: http.MethodGet, path: "/v1/backends", query: []string{"service"}, polled: true, handle: polled(source, func(w http.ResponseWriter, r *http.Request) {
+			list, err := selectBackends(source.Services(), r.URL.Query().Get("service"))
+			if err != nil {
+				refuse(w, http.StatusNotFound, err.Error())
+				return
+			}
+			answer(w, http.StatusOK, "application/json", list)
+		})},
+		{method: http.MethodGet, path: "/v1/overrides", query: []string{"service", "address"}, polled: true, handle: polled(source, overrides(source))},
+		{method: http.MethodGet, path: "/v1/events", query: []string{"service"}, polled: true, handle: events(source)},
+		{method: http.MethodGet, path: "/v1/rates", query: []string{"service"}, handle: rates(source)},
+		{method: http.MethodGet, path: "/v1/flows", query: []string{"vip", "client", "state", "limit"}, handle: flows(source)},
+		{method: http.MethodGet, path: "/v1/explain", query: []string{"protocol", "client", "to"}, handle: explain(source)},
+		{method: http.MethodGet, path: "/healthz", handle: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") }},
+		{method: http.MethodGet, path: "/readyz", query: []string{"strict"}, handle: readiness(source)},
+	}
 }
 
 // selectBackends takes one service by name, or all if name is empty.
@@ -94,6 +91,7 @@ func answer(w http.ResponseWriter, status int, kind string, body any) {
 		panic(fmt.Sprintf("marshalling %T: %v", body, err))
 	}
 	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	// The only error is a client that went away.
 	_, _ = w.Write(append(text, '\n'))
@@ -102,7 +100,8 @@ func answer(w http.ResponseWriter, status int, kind string, body any) {
 // Serve answers on the listener until the context is over, and closes it. It
 // also takes the wishes of operators: who may open the socket may change things.
 func Serve(ctx context.Context, listener net.Listener, daemon Daemon) error {
-	server := &http.Server{Handler: operated(daemon), ReadHeaderTimeout: 5 * time.Second, ConnContext: withPeer}
+	server := newServer(newRouter(questions(daemon), wishes(daemon)))
+	server.ConnContext = withPeer
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -110,3 +109,12 @@ func Serve(ctx context.Context, listener net.Listener, daemon Daemon) error {
 	}
 	return nil
 }
+
+// newServer is one that neither slow nor greedy clients hold up.
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ReadHeaderTimeout: readTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxRequestBytes}
+}
+
+// readTimeout is what a request's header may take to come, and then its body. No
+// ReadTimeout is for both: it would end long polls.
+const readTimeout = 5 * time.Second

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,22 +22,25 @@ const missing = "missing"
 // WebHandler answers where nothing can be changed: the questions of this package,
 // metrics, and whether the daemon is alive and ready.
 func WebHandler(source Measured, timings *Timings, log *slog.Logger) http.Handler {
-	mux := questions(source)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics{source})
 	timings.register(registry)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), MaxRequestsInFlight: 4,
-	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	})
+	return newRouter(questions(source), refused(wishes(nil)), []route{
+		{method: http.MethodGet, path: "/metrics", query: anyQuery, handle: scrapes.ServeHTTP},
+	})
+}
+
+func readiness(source Source) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if why := unready(source.Status(), r.URL.Query().Get("strict") == "1"); why != "" {
 			refuse(w, http.StatusServiceUnavailable, why)
 			return
 		}
 		fmt.Fprintln(w, "ready")
-	})
-	return mux
+	}
 }
 
 // unready says why no packets should be sent here; "" where they should. A strict
@@ -64,6 +68,9 @@ func unready(status Status, strict bool) string {
 	}
 	return ""
 }
+
+// mostConnections keeps files for Consul and the kernel, however many come.
+const mostConnections = 256
 
 // retryListening is how long to wait where an address cannot be had.
 const retryListening = time.Second
@@ -120,10 +127,10 @@ func (w *Web) serve(ctx context.Context) error {
 	}
 	w.problem.Store(nil)
 	w.log.Info("metrics are served", "address", w.address)
-	server := &http.Server{Handler: w.handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := newServer(w.handler)
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(listener, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

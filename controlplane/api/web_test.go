@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -46,22 +45,6 @@ func TestReadyIsWhoForwards(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestNothingCanBeChangedOverTCP(t *testing.T) {
-	handler := WebHandler(complete{}, NewTimings(), slog.New(slog.DiscardHandler))
-	for _, path := range []string{"/v1/drain", "/v1/undrain", "/v1/disable", "/v1/enable", "/v1/weight", "/v1/overrides/clear", "/v1/reload", "/v1/status", "/metrics", "/healthz"} {
-		recorder := httptest.NewRecorder()
-		handler.ServeHTTP(recorder, httptest.NewRequest("POST", path, strings.NewReader(`{"service":"web","address":"10.20.0.12"}`)))
-		if recorder.Code != http.StatusNotFound {
-			t.Errorf("POST %s is answered with %d: %s", path, recorder.Code, recorder.Body)
-		}
-	}
-	for _, path := range []string{"/v1/status", "/v1/services", "/v1/backends?service=web", "/healthz"} {
-		if answer := get(complete{}, path); answer.Code != http.StatusOK {
-			t.Errorf("GET %s is answered with %d", path, answer.Code)
-		}
 	}
 }
 
