@@ -17,7 +17,7 @@
 #include "vip.h"
 
 /* The way of a packet whose ports are known. If pkt->nat says so, it is only begun. */
-static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt, struct vip **vip)
+static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *pkt, struct vip *vip)
 {
 	struct backend *backend;
 	enum outcome result;
@@ -26,11 +26,11 @@ static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *p
 		return result;
 	if ((result = judge(pkt)))
 		return result;
-	if ((*vip)->flags & VIP_NAT) {
+	if (vip->flags & VIP_NAT) {
 		pkt->nat = NAT_REQUEST;
 		return FORWARD;
 	}
-	if ((result = pick_backend(ctx, pkt, *vip, &backend)))
+	if ((result = pick_backend(ctx, pkt, vip, &backend)))
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;
@@ -80,7 +80,7 @@ __noinline enum outcome read_others(struct xdp_md *ctx, struct packet *pkt)
 }
 
 /* The way of those, likewise. */
-static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt, struct vip **vip)
+static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet *pkt, struct vip *vip)
 {
 	enum outcome result;
 
@@ -111,14 +111,14 @@ static __noinline enum outcome go_by_nat(struct xdp_md *ctx, struct packet *pkt,
 /* The first step that objects names the packet's outcome. */
 static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *pkt)
 {
-	struct vip *vip = NULL;
+	struct vip vip = {};
 	enum outcome result;
 
 	if (parse_plain(ctx, pkt))
 		result = forward(ctx, pkt, &vip);
 	else
 		result = balance_others(ctx, pkt, &vip);
-	return pkt->nat ? go_by_nat(ctx, pkt, vip) : result;
+	return pkt->nat ? go_by_nat(ctx, pkt, &vip) : result;
 }
 
 /* No default: the compiler asks what a new outcome should do. */

@@ -90,6 +90,25 @@ struct vip {
 	__u16 zero;
 };
 
+/* What there is at the place of a VIP of one address and one port: the index of its entry, or one of these. */
+enum vip_place {
+	VIP_NONE,		/* no VIP has that place */
+	VIP_ASK = 0xffffffff,	/* the map vips is to be asked: several have it */
+};
+
+#define VIP_PLACES_PER_LINE 16
+
+struct vip_line {
+	enum vip_place entry[VIP_PLACES_PER_LINE];
+};
+
+/* One cache line. */
+struct vip_entry {
+	struct vip_key key;
+	struct vip vip;
+	__u32 zero[5];
+};
+
 /*
  * Where a wide VIP is looked for: a prefix of addresses, for one protocol. Two
  * tries find it, by the longest prefix of the address, then of the port.
@@ -332,7 +351,8 @@ struct settings {
 	__u32 hash_key[HASH_WORDS];	/* NH's key, drawn from the fleet's secret */
 	__u64 hash_seed;	/* of the slot and the entropy */
 	__u64 flow_seed;	/* of the bucket and the digest */
-	__u32 bucket_mask;	/* the number of buckets, a power of two, less one */
+	__u32 vip_mask;		/* the number of places of VIPs, a power of two, less one */
+	__u32 bucket_mask;	/* of buckets, likewise */
 	__u32 connection_mask;	/* of lines of connection tags, likewise */
 	__u32 reply_mask;	/* of lines of replies, likewise */
 	__u64 held_mark;	/* in the metadata of a frame that was held: of this program alone, drawn at random */

@@ -2,18 +2,8 @@
 /* Tells packets for a VIP from everybody else's. */
 #pragma once
 
+#include "exact.h"
 #include "wide.h"
-
-/*
- * Written by the control plane, read for every TCP and UDP packet. A missing
- * entry means that the packet is not ours.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, struct vip_key);
-	__type(value, struct vip);
-	__uint(max_entries, 1);
-} vips SEC(".maps");
 
 /*
  * The addresses of all VIPs, for packets that have no ports to find a VIP by.
@@ -27,25 +17,31 @@ struct {
 	__uint(max_entries, 1);
 } vip_addresses SEC(".maps");
 
-/* PASS_NOT_VIP too where the packet may be a nat backend's, which it notes. */
-static __always_inline enum outcome find_vip(struct packet *pkt, struct vip **vip)
+/*
+ * Copies what is found: to the verifier, the values of three maps would be three ways,
+ * and all that follows would be looked at for each. PASS_NOT_VIP too where the packet
+ * may be a nat backend's, which it notes.
+ */
+static __always_inline enum outcome find_vip(struct packet *pkt, struct vip *vip)
 {
+	const struct vip *found = find_exact_vip(&pkt->to);
 	struct switch_words *on;
 	__u32 first = 0;
 
-	*vip = bpf_map_lookup_elem(&vips, &pkt->to);
-	if (*vip)
-		return FORWARD;
-	on = bpf_map_lookup_elem(&switches, &first);
-	if (!on)
-		return PASS_NOT_VIP;
-	if (READ_ONCE(on->wide))
-		*vip = find_wide_vip(&pkt->to);
-	if (*vip)
-		return FORWARD;
-	if (READ_ONCE(on->nat))
-		pkt->nat = NAT_REPLY;
-	return PASS_NOT_VIP;
+	if (!found) {
+		on = bpf_map_lookup_elem(&switches, &first);
+		if (!on)
+			return PASS_NOT_VIP;
+		if (READ_ONCE(on->wide))
+			found = find_wide_vip(&pkt->to);
+		if (!found) {
+			if (READ_ONCE(on->nat))
+				pkt->nat = NAT_REPLY;
+			return PASS_NOT_VIP;
+		}
+	}
+	*vip = *found;
+	return FORWARD;
 }
 
 static __always_inline int nat_is_on(void)

@@ -73,6 +73,16 @@ func (h *Hash) Port(backend netip.AddrPort, source netip.Addr, protocol Protocol
 	return mix(sum ^ h.FlowSeed)
 }
 
+// Place is where a VIP of one address and one port is looked for: some lowest bits.
+func (h *Hash) Place(vip VIP) uint32 {
+	to := addressWords(vip.Addr)
+	sum := h.nh(to[3], vipWord(vip), 0)
+	if vip.Addr.Is6() {
+		sum += h.nh(to[0], to[1], 4) + h.nh(to[2], 0, 6)
+	}
+	return uint32((sum ^ sum>>32) * 0xff51afd7ed558ccd >> 32)
+}
+
 func (h *Hash) flowSum(client netip.AddrPort, vip VIP) uint64 {
 	from, to := addressWords(client.Addr()), addressWords(vip.Addr)
 	ports := uint32(portWord(client.Port()))<<16 | uint32(portWord(vip.Port))
@@ -111,6 +121,16 @@ func addressWords(addr netip.Addr) (words [4]uint32) {
 		words[i] = binary.NativeEndian.Uint32(bytes[4*i:])
 	}
 	return words
+}
+
+// vipWord is a VIP's port, protocol and family, as the program loads them at once.
+func vipWord(vip VIP) uint32 {
+	bytes := binary.BigEndian.AppendUint16(nil, vip.Port)
+	family := byte(0)
+	if vip.Addr.Is6() {
+		family = 1
+	}
+	return binary.NativeEndian.Uint32(append(bytes, byte(vip.Protocol), family))
 }
 
 // portWord is a port as the program loads it.

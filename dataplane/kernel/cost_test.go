@@ -111,6 +111,8 @@ var hotStructures = []struct {
 }{
 	{"vip_key", unsafe.Sizeof(lbVipKey{})},
 	{"vip", unsafe.Sizeof(lbVip{})},
+	{"vip_line", unsafe.Sizeof(lbVipLine{})},
+	{"vip_entry", unsafe.Sizeof(lbVipEntry{})},
 	{"slot_line", unsafe.Sizeof(lbSlotLine{})},
 	{"backend", unsafe.Sizeof(lbBackend{})},
 	{"backend_count", unsafe.Sizeof(lbBackendCount{})},
@@ -156,9 +158,11 @@ func pathServices(change func(*dataplane.Service), v6 bool) []dataplane.Service 
 
 // unsettle puts all slots into a phase, with the other backend of two as fallback.
 func (m *machine) unsettle(protocol dataplane.Protocol, phase dataplane.Phase) {
-	for _, at := range m.maps[lbMapVips].hash {
-		const flagsAt = unsafe.Offsetof(lbVip{}.Flags)
-		m.store(at+uint64(flagsAt), m.load(at+uint64(flagsAt), 4)|uint64(lbVipFlagVIP_UNSETTLED), 4)
+	entries := m.maps[lbMapVipEntries]
+	for index := range uint64(entries.entries) {
+		const flagsAt = uint64(unsafe.Offsetof(lbVipEntry{}.Vip) + unsafe.Offsetof(lbVip{}.Flags))
+		at := entries.values + index*uint64(entries.value) + flagsAt
+		m.store(at, m.load(at, 4)|uint64(lbVipFlagVIP_UNSETTLED), 4)
 	}
 	conditions := dataplane.MakeConditions(int(testLimits.Backends) * 64)
 	for slot := range uint32(251) {

@@ -335,10 +335,10 @@ type lbSettings struct {
 	HashKey         [10]uint32
 	HashSeed        uint64
 	FlowSeed        uint64
+	VipMask         uint32
 	BucketMask      uint32
 	ConnectionMask  uint32
 	ReplyMask       uint32
-	_               [4]byte
 	HeldMark        uint64
 	ErrorsPerSecond uint32
 	_               [4]byte
@@ -379,6 +379,13 @@ type lbVipAddress struct {
 	V6      uint32
 }
 
+type lbVipEntry struct {
+	_    structs.HostLayout
+	Key  lbVipKey
+	Vip  lbVip
+	Zero [5]uint32
+}
+
 type lbVipFlag uint32
 
 const (
@@ -396,6 +403,18 @@ type lbVipKey struct {
 	Protocol uint8
 	V6       uint8
 }
+
+type lbVipLine struct {
+	_     structs.HostLayout
+	Entry [16]lbVipPlace
+}
+
+type lbVipPlace uint32
+
+const (
+	lbVipPlaceVIP_NONE lbVipPlace = 0
+	lbVipPlaceVIP_ASK  lbVipPlace = 4294967295
+)
 
 type lbWidePrefix struct {
 	_        structs.HostLayout
@@ -453,6 +472,8 @@ const (
 	lbMapSwitches          = "switches"
 	lbMapTypeNotes         = "type_notes"
 	lbMapVipAddresses      = "vip_addresses"
+	lbMapVipEntries        = "vip_entries"
+	lbMapVipPlaces         = "vip_places"
 	lbMapVips              = "vips"
 	lbMapWidePrefixes      = "wide_prefixes"
 	lbMapWideVips          = "wide_vips"
@@ -537,6 +558,8 @@ type lbMapSpecs struct {
 	Switches          *ebpf.MapSpec `ebpf:"switches"`
 	TypeNotes         *ebpf.MapSpec `ebpf:"type_notes"`
 	VipAddresses      *ebpf.MapSpec `ebpf:"vip_addresses"`
+	VipEntries        *ebpf.MapSpec `ebpf:"vip_entries"`
+	VipPlaces         *ebpf.MapSpec `ebpf:"vip_places"`
 	Vips              *ebpf.MapSpec `ebpf:"vips"`
 	WidePrefixes      *ebpf.MapSpec `ebpf:"wide_prefixes"`
 	WideVips          *ebpf.MapSpec `ebpf:"wide_vips"`
@@ -597,6 +620,8 @@ type lbMaps struct {
 	Switches          *ebpf.Map `ebpf:"switches"`
 	TypeNotes         *ebpf.Map `ebpf:"type_notes"`
 	VipAddresses      *ebpf.Map `ebpf:"vip_addresses"`
+	VipEntries        *ebpf.Map `ebpf:"vip_entries"`
+	VipPlaces         *ebpf.Map `ebpf:"vip_places"`
 	Vips              *ebpf.Map `ebpf:"vips"`
 	WidePrefixes      *ebpf.Map `ebpf:"wide_prefixes"`
 	WideVips          *ebpf.Map `ebpf:"wide_vips"`
@@ -629,6 +654,8 @@ func (m *lbMaps) Close() error {
 		m.Switches,
 		m.TypeNotes,
 		m.VipAddresses,
+		m.VipEntries,
+		m.VipPlaces,
 		m.Vips,
 		m.WidePrefixes,
 		m.WideVips,

@@ -176,12 +176,27 @@ func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 	return m
 }
 
+// holdVIPs writes them, and what leads to them.
+func (m *machine) holdVIPs(vips map[dataplane.VIP]dataplane.VIPEntry) {
+	places, entries := m.maps[lbMapVipPlaces], m.maps[lbMapVipEntries]
+	exact := newExactVIPs(42, make([]lbVipLine, places.entries), make([]lbVipEntry, entries.entries))
+	exact.follow(nil)
+	for vip, entry := range vips {
+		m.put(lbMapVips, encodeVIP(vip), encodeVIPEntry(entry))
+		exact.put(encodeVIP(vip), encodeVIPEntry(entry))
+	}
+	for index, entry := range exact.entries {
+		m.put(lbMapVipEntries, uint32(index), entry)
+	}
+	for line, of := range exact.lines {
+		m.put(lbMapVipPlaces, uint32(line), of)
+	}
+}
+
 // hold writes what the program reads of the tables.
 func (m *machine) hold(t testing.TB, tables *dataplane.Tables) {
 	t.Helper()
-	for vip, entry := range tables.VIPs {
-		m.put(lbMapVips, encodeVIP(vip), encodeVIPEntry(entry))
-	}
+	m.holdVIPs(tables.VIPs)
 	for index, entry := range tables.Backends {
 		encoded, err := encodeBackend(entry)
 		if err != nil {

@@ -19,6 +19,8 @@ type mapped struct {
 	conditions dataplane.Conditions
 	flows      dataplane.Flows
 	switches   *lbSwitchWords
+	vipLines   []lbVipLine
+	vipEntries []lbVipEntry
 
 	connections connections
 }
@@ -40,6 +42,15 @@ func (m *mapped) open(maps *lbMaps) error {
 	if err != nil {
 		return err
 	}
+	vipLines, err := m.region(maps.VipPlaces)
+	if err != nil {
+		return err
+	}
+	vipEntries, err := m.region(maps.VipEntries)
+	if err != nil {
+		return err
+	}
+	m.vipLines, m.vipEntries = words[lbVipLine](vipLines), words[lbVipEntry](vipEntries)
 	m.switches = (*lbSwitchWords)(unsafe.Pointer(unsafe.SliceData(switches)))
 	m.slots = words[uint32](slots)
 	m.conditions = words[uint32](conditions)
@@ -58,8 +69,8 @@ func (m *mapped) region(array *ebpf.Map) ([]byte, error) {
 	return memory, nil
 }
 
-// words is memory by the word; a region starts on a page.
-func words[Word uint32 | uint64](memory []byte) []Word {
+// words is memory by the value of a map; a region starts on a page.
+func words[Word uint32 | uint64 | lbVipLine | lbVipEntry](memory []byte) []Word {
 	var word Word
 	return unsafe.Slice((*Word)(unsafe.Pointer(unsafe.SliceData(memory))), len(memory)/int(unsafe.Sizeof(word)))
 }

@@ -169,7 +169,8 @@ func (d *DataPlane) mendVIPs(left *dataplane.Tables) ([]string, error) {
 	}
 	found, err := mendHash(d.objects.WideVips, wide, func(key lbWideVipKey) string { return decodeWideVIP(key).String() })
 	more, failure := mendHash(d.objects.Vips, exact, func(key lbVipKey) string { return decodeVIP(key).String() })
-	return append(found, more...), errors.Join(err, failure)
+	places, failed := d.exact.mend(&d.objects)
+	return slices.Concat(found, more, places), errors.Join(err, failure, failed)
 }
 
 // mendNotes is about what the maps say of themselves.

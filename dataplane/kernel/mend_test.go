@@ -17,7 +17,7 @@ import (
 
 // mended are the maps that Mend makes again what they were left as.
 var mended = []string{
-	lbMapVips, lbMapVipAddresses, lbMapSwitches, lbMapWidePrefixes, lbMapWideVips, lbMapQuicIds,
+	lbMapVips, lbMapVipPlaces, lbMapVipEntries, lbMapVipAddresses, lbMapSwitches, lbMapWidePrefixes, lbMapWideVips, lbMapQuicIds,
 	lbMapBackends, lbMapEgress, lbMapServices, lbMapNat, lbMapTypeNotes, lbMapLayouts,
 }
 

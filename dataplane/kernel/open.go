@@ -45,6 +45,7 @@ type DataPlane struct {
 	objects  lbObjects
 	wish     *ebpf.Map // the section of the program's variable capture_wish
 	mapped   mapped
+	exact    *exactVIPs
 	heldMark uint64               // of this program
 	outcomes []string             // names by number, from the program's BTF
 	staged   bool                 // new maps are pinned beside the old ones
@@ -108,13 +109,26 @@ func (d *DataPlane) open(options Options) error {
 	}
 	if d.promoted {
 		old.close()
-		return d.readNotes()
+		return errors.Join(d.followVIPs(options.Secret), d.readNotes())
 	}
 	if err := noteTypes(d.objects.TypeNotes, spec); err != nil {
 		old.close()
 		return err
 	}
-	return errors.Join(d.takeOver(old, options.Secret), d.readNotes())
+	return errors.Join(d.takeOver(old, options.Secret), d.followVIPs(options.Secret), d.readNotes())
+}
+
+// followVIPs makes places lead to what is in vips: the process before this one may
+// have died between the two.
+func (d *DataPlane) followVIPs(secret uint64) error {
+	vips := make(map[lbVipKey]lbVip)
+	err := each(d.objects.Vips, func(key lbVipKey, value lbVip) { vips[key] = value })
+	if err != nil {
+		return err
+	}
+	d.exact = newExactVIPs(secret, d.mapped.vipLines, d.mapped.vipEntries)
+	d.exact.follow(vips)
+	return nil
 }
 
 // readNotes takes what the maps say of themselves for right: they would not have
@@ -190,6 +204,8 @@ func (d *DataPlane) maps() map[string]*ebpf.Map {
 // size gives the maps their sizes.
 func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapVips].MaxEntries = options.Limits.VIPs
+	spec.Maps[lbMapVipPlaces].MaxEntries = 1 << bits.Len32(lines(options.Limits.VIPs*placesPerVIP, placesPerLine)-1)
+	spec.Maps[lbMapVipEntries].MaxEntries = 1 + options.Limits.VIPs + spareEntries
 	spec.Maps[lbMapVipAddresses].MaxEntries = options.Limits.VIPs
 	// A trie refuses to write over an entry when it is full; and of either kind
 	// there may be those that were and those that will be, for a moment.
@@ -230,6 +246,7 @@ func settings(options Options, spec *ebpf.CollectionSpec, mark uint64) lbSetting
 		HashKey:    hash.Key,
 		HashSeed:   hash.SlotSeed,
 		FlowSeed:   hash.FlowSeed,
+		VipMask:    spec.Maps[lbMapVipPlaces].MaxEntries*placesPerLine - 1,
 		BucketMask: spec.Maps[lbMapFlows].MaxEntries - 1,
 
 		ConnectionMask: spec.Maps[lbMapConnectionTags].MaxEntries - 1,

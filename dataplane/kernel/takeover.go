@@ -54,6 +54,9 @@ var state = []string{lbMapVips, lbMapServices, lbMapBackends, lbMapSlots, lbMapC
 // own are the maps that say what a build's maps are like, each its own.
 var own = []string{lbMapLayouts, lbMapTypeNotes}
 
+// derived are the maps that follow from others.
+var derived = []string{lbMapVipPlaces, lbMapVipEntries}
+
 // counted are the maps whose values are sums over CPUs: what finish is for.
 var counted = []string{lbMapOutcomes, lbMapFlowEvents, lbMapBackendCounters}
 
@@ -63,7 +66,7 @@ func (t *takeover) copy() error {
 	copiers := make(map[string]func() error)
 	for name, to := range t.to.tables {
 		from, known := t.from.tables[name]
-		if !known || slices.Contains(own, name) || name == lbMapFlows || isOfConnections(name) || slices.Contains(counted, name) {
+		if !known || slices.Contains(own, name) || slices.Contains(derived, name) || name == lbMapFlows || isOfConnections(name) || slices.Contains(counted, name) {
 			continue
 		}
 		copier, err := t.copier(name, to, from)

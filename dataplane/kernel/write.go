@@ -70,7 +70,12 @@ func (d *DataPlane) putNAT(settings dataplane.NATSettings) error {
 
 func (d *DataPlane) putVIP(s dataplane.PutVIP) error {
 	if !s.VIP.IsWide() {
-		return d.objects.Vips.Put(encodeVIP(s.VIP), encodeVIPEntry(s.Entry))
+		key, entry := encodeVIP(s.VIP), encodeVIPEntry(s.Entry)
+		if err := d.objects.Vips.Put(key, entry); err != nil {
+			return err
+		}
+		d.exact.put(key, entry)
+		return nil
 	}
 	key, err := encodeWideVIP(s.VIP)
 	if err != nil {
@@ -81,7 +86,12 @@ func (d *DataPlane) putVIP(s dataplane.PutVIP) error {
 
 func (d *DataPlane) deleteVIP(vip dataplane.VIP) error {
 	if !vip.IsWide() {
-		return deleteKey(d.objects.Vips, encodeVIP(vip))
+		key := encodeVIP(vip)
+		if err := deleteKey(d.objects.Vips, key); err != nil {
+			return err
+		}
+		d.exact.delete(key)
+		return nil
 	}
 	key, err := encodeWideVIP(vip)
 	if err != nil {
