@@ -18,51 +18,6 @@ var update = flag.Bool("update", false, "write anew what a packet costs")
 
 const costFile = "testdata/cost.golden"
 
-// paths are what packets meet. Those before the last prepare the way.
-var paths = []struct {
-	name    string
-	service func(*dataplane.Service)
-	phase   dataplane.Phase
-	packets []flow
-}{
-	{name: "established-tcp4-ipip", packets: []flow{segment4}},
-	{name: "syn-tcp4-ipip", packets: []flow{syn4}},
-	{name: "udp4-ipip", packets: []flow{datagram4}},
-	{name: "established-tcp6-ipip", packets: []flow{segment6}},
-	{name: "udp6-ipip", packets: []flow{{protocol: dataplane.UDP, v6: true}}},
-	{name: "established-tcp4-gue", service: by(dataplane.GUE), packets: []flow{segment4}},
-	{name: "established-tcp6-gue", service: by(dataplane.GUE), packets: []flow{segment6}},
-	{name: "established-tcp4-l2", service: by(dataplane.L2), packets: []flow{segment4}},
-	{name: "established-tcp4-redirect", service: byAnotherInterface, packets: []flow{segment4}},
-	{name: "client-affinity-tcp4", service: func(s *dataplane.Service) { s.AffinityClient = true }, packets: []flow{segment4}},
-	{name: "pass-notvip", packets: []flow{segment4.at(7)}},
-	{name: "pass-notvip6", packets: []flow{segment6.at(7)}},
-	{name: "moving-insert", phase: dataplane.Moving, packets: []flow{syn4}},
-	{name: "moving-hit", phase: dataplane.Moving, packets: []flow{syn4, segment4, segment4}},
-	{name: "moving-miss", phase: dataplane.Moving, packets: []flow{segment4, segment4}},
-	{name: "settling-miss", phase: dataplane.Settling, packets: []flow{segment4, segment4}},
-	{name: "learning-insert", phase: dataplane.Learning, packets: []flow{datagram4}},
-	{name: "learning-hit", phase: dataplane.Learning, packets: []flow{datagram4, datagram4}},
-	{name: "always-insert", service: always, packets: []flow{syn4}},
-	{name: "always-hit", service: always, packets: []flow{syn4, segment4, segment4}},
-}
-
-func always(s *dataplane.Service) { s.Tracking = dataplane.TrackAlways }
-
-func by(forward dataplane.Forward) func(*dataplane.Service) {
-	return func(s *dataplane.Service) {
-		for i := range s.Backends {
-			s.Backends[i].Forward = forward
-		}
-	}
-}
-
-func byAnotherInterface(s *dataplane.Service) {
-	for i := range s.Backends {
-		s.Backends[i].Hop.Interface = loopback + 1
-	}
-}
-
 // The guard of the fast path's cost. It times nothing: it counts what the shipped
 // program does for a packet. Who makes it worse has to commit the greater number.
 func TestAPacketCostsWhatIsCommitted(t *testing.T) {
@@ -70,11 +25,11 @@ func TestAPacketCostsWhatIsCommitted(t *testing.T) {
 	text.WriteString("# What a packet costs: instructions of the shipped program, helpers and maps in the order of calls,\n" +
 		"# cache lines of each map. Written by: go test ./dataplane/kernel -run TestAPacketCosts -update\n")
 	for _, p := range paths {
-		cost, _, err := pathCost(t, p.service, p.phase, p.packets)
+		cost, err := p.cost(t)
 		if err != nil {
 			t.Fatalf("%s: %v", p.name, err)
 		}
-		fmt.Fprintf(&text, "%-26s %4d instructions; %s; %s\n", p.name, cost.instructions, strings.Join(cost.calls, " "), touched(cost))
+		fmt.Fprintf(&text, "%-28s %4d instructions; %s; %s\n", p.name, cost.instructions, strings.Join(cost.calls, " "), touched(cost))
 	}
 	for _, s := range hotStructures {
 		fmt.Fprintf(&text, "struct %-19s %4d bytes, %d lines at most\n", s.name, s.size, linesOf(s.size))
@@ -133,29 +88,6 @@ func touched(c cost) string {
 	return strings.Join(all, ", ")
 }
 
-// pathCost is the cost of the last packet, and what became of it.
-func pathCost(t testing.TB, change func(*dataplane.Service), phase dataplane.Phase, packets []flow) (cost, []byte, error) {
-	t.Helper()
-	m := shippedMachine(t, pathServices(change, packets[0].v6)...)
-	if phase != dataplane.Settled {
-		m.unsettle(packets[0].protocol, phase)
-	}
-	for _, f := range packets {
-		if _, err := m.run(f.frame()); err != nil {
-			return cost{}, nil, err
-		}
-	}
-	return m.cost, m.frame(), nil
-}
-
-func pathServices(change func(*dataplane.Service), v6 bool) []dataplane.Service {
-	service := serviceOn("web", manyBackends(2, v6, dataplane.IPIP)...)
-	if change != nil {
-		change(&service)
-	}
-	return []dataplane.Service{service}
-}
-
 // unsettle puts all slots into a phase, with the other backend of two as fallback.
 func (m *machine) unsettle(protocol dataplane.Protocol, phase dataplane.Phase) {
 	entries := m.maps[lbMapVipEntries]
@@ -197,7 +129,7 @@ func TestPrivilegedTheMachineSendsWhatTheKernelSends(t *testing.T) {
 // Where a living flow is behind what has its digest and is no flow of anybody now,
 // the first look does not find it.
 func TestAnExpiredFlowHidesNoLivingOneOfItsDigest(t *testing.T) {
-	m := shippedMachine(t, pathServices(nil, false)...)
+	m := (&path{packets: []flow{segment4}}).machine(t)
 	m.unsettle(dataplane.TCP, dataplane.Moving)
 	send := func(f flow) []byte {
 		t.Helper()

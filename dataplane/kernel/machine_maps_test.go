@@ -19,6 +19,7 @@ type memoryMap struct {
 	entries uint32
 	values  uint64            // the address of an array's
 	hash    map[string]uint64 // the address of each value; nil for an array
+	trie    bool              // its keys are prefixes
 }
 
 func (m *machine) addMap(spec *ebpf.MapSpec) {
@@ -29,9 +30,10 @@ func (m *machine) addMap(spec *ebpf.MapSpec) {
 	switch spec.Type {
 	case ebpf.Array, ebpf.PerCPUArray:
 		held.values = m.grow(held.value*int(held.entries), spec.Name)
-	case ebpf.Hash, ebpf.LRUHash, ebpf.DevMapHash:
+	case ebpf.Hash, ebpf.LRUHash, ebpf.DevMapHash, ebpf.LPMTrie:
 		held.hash = make(map[string]uint64)
 	}
+	held.trie = spec.Type == ebpf.LPMTrie
 	m.maps[spec.Name], m.numbers[held.number] = held, spec.Name
 }
 
@@ -119,6 +121,16 @@ func (m *machine) help(helper asm.BuiltinFunc) uint64 {
 	case asm.FnKtimeGetCoarseNs:
 		note("clock")
 		return m.ns
+	case asm.FnCheckMtu:
+		note("mtu")
+		m.store(m.reg[3], 1500, 4)
+		return 0
+	case asm.FnGetPrandomU32:
+		note("random")
+		return 4
+	case asm.FnCsumDiff:
+		note("csum_diff")
+		return m.checksumDifference()
 	case asm.FnRedirectMap:
 		held := m.maps[m.numbers[m.reg[1]]]
 		note(held.name)
@@ -131,8 +143,28 @@ func (m *machine) help(helper asm.BuiltinFunc) uint64 {
 	return 0
 }
 
+// checksumDifference is a sum by words, of one's complement, without what goes and with
+// what comes.
+func (m *machine) checksumDifference() uint64 {
+	sum := uint64(uint32(m.reg[5]))
+	add := func(at, size uint64, flip uint32) {
+		for ; size > 0; at, size = at+4, size-4 {
+			sum += uint64(uint32(m.load(at, 4)) ^ flip)
+		}
+	}
+	add(m.reg[1], m.reg[2], ^uint32(0))
+	add(m.reg[3], m.reg[4], 0)
+	for sum>>32 != 0 {
+		sum = sum&0xffffffff + sum>>32
+	}
+	return sum
+}
+
 func (held *memoryMap) lookup(m *machine) uint64 {
 	key := m.memory(m.reg[2], held.key)
+	if held.trie {
+		return held.longestPrefix(key)
+	}
 	if held.hash != nil {
 		return held.hash[string(key)]
 	}
@@ -143,6 +175,29 @@ func (held *memoryMap) lookup(m *machine) uint64 {
 	return held.values + uint64(held.value)*uint64(index)
 }
 
+// longestPrefix is the value of the key that has the most bits, all of them the other's.
+func (held *memoryMap) longestPrefix(of []byte) (value uint64) {
+	most, limit := -1, int(binary.LittleEndian.Uint32(of))
+	for key, at := range held.hash {
+		bits := int(binary.LittleEndian.Uint32([]byte(key)))
+		if bits > most && bits <= limit && sameBits(key[4:], string(of[4:]), bits) {
+			most, value = bits, at
+		}
+	}
+	return value
+}
+
+func sameBits(a, b string, bits int) bool {
+	for i := range bits {
+		if (a[i/8]^b[i/8])<<(i%8)&0x80 != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+const machineSecret = 42
+
 // shippedMachine has the shipped program, and maps that hold the services.
 func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 	t.Helper()
@@ -150,7 +205,7 @@ func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := Options{Secret: 42, Limits: testLimits, Slots: 4096, Flows: 4096}
+	options := Options{Secret: machineSecret, Limits: testLimits, Slots: 4096, Flows: 4096}
 	size(spec, options)
 	m := newMachine(spec.Programs[lbProgPointsmanLb].Instructions)
 	m.ingress = loopback
@@ -165,7 +220,11 @@ func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 		copy(m.memory(held.values+uint64(variable.Offset), len(variable.Value)), variable.Value)
 	}
 	tables := dataplane.NewTables(options.Limits, options.Slots)
-	steps, problems := dataplane.Diff(tables, dataplane.State{Services: services})
+	state := dataplane.State{Services: services}
+	if isNAT(services) {
+		state.NAT = dataplane.DefaultNATSettings()
+	}
+	steps, problems := dataplane.Diff(tables, state)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -177,11 +236,19 @@ func shippedMachine(t testing.TB, services ...dataplane.Service) *machine {
 }
 
 // holdVIPs writes them, and what leads to them.
-func (m *machine) holdVIPs(vips map[dataplane.VIP]dataplane.VIPEntry) {
+func (m *machine) holdVIPs(t testing.TB, vips map[dataplane.VIP]dataplane.VIPEntry) {
 	places, entries := m.maps[lbMapVipPlaces], m.maps[lbMapVipEntries]
-	exact := newExactVIPs(42, make([]lbVipLine, places.entries), make([]lbVipEntry, entries.entries))
+	exact := newExactVIPs(machineSecret, make([]lbVipLine, places.entries), make([]lbVipEntry, entries.entries))
 	exact.follow(nil)
 	for vip, entry := range vips {
+		if vip.IsWide() {
+			key, err := encodeWideVIP(vip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.put(lbMapWideVips, key, encodeVIPEntry(entry))
+			continue
+		}
 		m.put(lbMapVips, encodeVIP(vip), encodeVIPEntry(entry))
 		exact.put(encodeVIP(vip), encodeVIPEntry(entry))
 	}
@@ -196,7 +263,19 @@ func (m *machine) holdVIPs(vips map[dataplane.VIP]dataplane.VIPEntry) {
 // hold writes what the program reads of the tables.
 func (m *machine) hold(t testing.TB, tables *dataplane.Tables) {
 	t.Helper()
-	m.holdVIPs(tables.VIPs)
+	m.holdVIPs(t, tables.VIPs)
+	for prefix := range tables.Prefixes {
+		key, value := encodePrefix(prefix)
+		m.put(lbMapWidePrefixes, key, value)
+	}
+	if tables.SeesNAT {
+		settings, err := encodeNAT(tables.NAT)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.put(lbMapNat, uint32(0), settings)
+	}
+	m.put(lbMapSwitches, uint32(0), lbSwitchWords{Wide: uint32(one(tables.SeesWide)), Nat: uint32(one(tables.SeesNAT))})
 	for index, entry := range tables.Backends {
 		encoded, err := encodeBackend(entry)
 		if err != nil {

@@ -236,6 +236,10 @@ func (m *machine) calculate(ins *asm.Instruction) {
 		} else {
 			a /= b
 		}
+	case asm.Mod:
+		if b != 0 {
+			a %= b
+		}
 	case asm.And:
 		a &= b
 	case asm.Or:
