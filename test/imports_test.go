@@ -16,7 +16,7 @@ const module = "github.com/pointsman/pointsman/"
 var parts = []string{
 	"controlplane/config", "controlplane/discovery/consul", "controlplane/health",
 	"controlplane/nexthop", "controlplane/api", "controlplane/capture", "controlplane/decap", "controlplane/statedir", "controlplane/systemd",
-	"controlplane/fragments", "controlplane/drops",
+	"controlplane/fragments", "controlplane/drops", "controlplane/doctor",
 }
 
 // A rule says what a package may import of this module and of what it guards.
@@ -39,7 +39,7 @@ var rules = []rule{
 		anyOf(foreign, is(parts...), is("dataplane", "controlplane/desired")), false},
 	{"only dataplane/kernel knows cilium/ebpf", not(is("dataplane/kernel", "dataplane/kernel/earlier")), not(path("github.com/cilium/ebpf")), true},
 	{"only those who ask the host's network stack know netlink",
-		not(is("dataplane/kernel", "dataplane/kernel/earlier", "controlplane", "controlplane/nexthop", "controlplane/decap", "test/lab")),
+		not(is("dataplane/kernel", "dataplane/kernel/earlier", "controlplane", "controlplane/nexthop", "controlplane/decap", "controlplane/doctor", "test/lab")),
 		not(path("github.com/vishvananda/netlink")), false},
 	{"the data plane in memory, and that of an earlier build, are for tests", not(path(module + "test")),
 		not(is("dataplane/fake", "dataplane/kernel/earlier")), false},

@@ -54,6 +54,7 @@ Examples:
 			leaf(eventsCommand()),
 			leaf(dropsCommand()),
 			leaf(captureCommand()),
+			leaf(doctorCommand()),
 			leaf(decapCommand()),
 			leaf(detachCommand()),
 			leaf(completionCommand()),

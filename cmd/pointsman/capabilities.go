@@ -42,14 +42,18 @@ func effectiveCapabilities() (uint64, error) {
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
+// has tells whether a right is among the effective ones. CAP_SYS_ADMIN has had both
+// of the younger ones in it.
+func has(effective uint64, bit uint) bool {
+	return effective>>bit&1 == 1 || bit != unix.CAP_NET_ADMIN && effective>>unix.CAP_SYS_ADMIN&1 == 1
+}
+
 // lacking is an error that names what is missing, and how to get it.
 func lacking(effective uint64, program string) error {
-	has := func(bit uint) bool { return effective>>bit&1 == 1 }
 	var missing, names []string
 	for _, c := range needed {
 		names = append(names, strings.ToLower(c.name))
-		// CAP_SYS_ADMIN has had both of the younger ones in it.
-		if !has(c.bit) && !(has(unix.CAP_SYS_ADMIN) && c.bit != unix.CAP_NET_ADMIN) {
+		if !has(effective, c.bit) {
 			missing = append(missing, fmt.Sprintf("%s (%s)", c.name, c.why))
 		}
 	}

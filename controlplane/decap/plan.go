@@ -60,7 +60,7 @@ func checkHost(f Facts, o Options) error {
 	if !f.LoopbackUp {
 		mistakes = append(mistakes, errors.New("lo is down: `ip link set lo up` first"))
 	}
-	if !slices.ContainsFunc(o.VIPs, func(vip netip.Prefix) bool { return vip.Addr().Is6() }) {
+	if !slices.ContainsFunc(o.VIPs, isIPv6) {
 		return errors.Join(mistakes...)
 	}
 	for _, iface := range []string{o.Interface, loopback} {
@@ -71,6 +71,8 @@ func checkHost(f Facts, o Options) error {
 	}
 	return errors.Join(mistakes...)
 }
+
+func isIPv6(vip netip.Prefix) bool { return vip.Addr().Is6() }
 
 // planARP keeps this host from claiming the VIP on its segment, where it
 // belongs to the balancer or a router. IPv6 needs nothing of the kind: a

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/controlplane/doctor"
+	"github.com/pointsman/pointsman/test/consul"
+)
+
+// examinedConsul is a real agent that a file on this machine names.
+type examinedConsul struct {
+	*testing.T
+	agent  *consul.Agent
+	binary string
+	config string
+}
+
+// askedServices are watched; settings go into the consul block.
+func examineConsul(t *testing.T, options consul.Options, services int, settings string) *examinedConsul {
+	t.Helper()
+	binary, err := consul.Find(t.Context(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Binary = binary
+	agent, err := consul.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := agent.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	e := &examinedConsul{t, agent, binary, filepath.Join(t.TempDir(), "pointsman.hcl")}
+	address := agent.HTTP
+	if agent.HTTPS != "" {
+		address = agent.HTTPS
+	}
+	text := fmt.Sprintf("interfaces = [\"lo\"]\nvip_pools = [\"2001:db8:feed::/64\"]\nconsul {\n  address = %q\n  %s\n}\n", address, settings)
+	for i := range services {
+		text += fmt.Sprintf("service \"s%d\" {\n  listen = [\"[2001:db8:feed::1]:%d/tcp\"]\n  slots = 251\n  consul {}\n}\n", i, 1000+i)
+	}
+	e.must(os.WriteFile(e.config, []byte(text), 0o600))
+	return e
+}
+
+func (e *examinedConsul) must(err error) {
+	e.Helper()
+	if err != nil {
+		e.Fatal(err)
+	}
+}
+
+// found is all that is found about Consul.
+func (e *examinedConsul) found() (all []doctor.Finding) {
+	e.Helper()
+	_, stdout, stderr := command(e.T, "doctor -o json --config "+e.config)
+	var d doctorDocument
+	if err := json.Unmarshal([]byte(stdout), &d); err != nil {
+		e.Fatalf("%q: %v, %s", stdout, err, stderr)
+	}
+	for _, f := range d.Findings {
+		if strings.HasPrefix(string(f.Kind), "consul-") {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// finds checks that this alone is found.
+func (e *examinedConsul) finds(level doctor.Level, kind doctor.Kind) doctor.Finding {
+	e.Helper()
+	found := e.found()
+	if len(found) != 1 || found[0].Level != level || found[0].Kind != kind {
+		e.Fatalf("it finds %+v, want a %s of %s", found, level, kind)
+	}
+	return found[0]
+}
+
+// isWell waits until nothing is found any more: Consul remembers for a second what a
+// token may do.
+func (e *examinedConsul) isWell() {
+	e.Helper()
+	deadline := time.After(15 * time.Second)
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		found := e.found()
+		if len(found) == 0 {
+			return
+		}
+		select {
+		case <-deadline:
+			e.Fatalf("it still finds %+v", found)
+		case <-tick.C:
+		}
+	}
+}
+
+// do types a line at a shell that knows the agent, as its operator's does.
+func (e *examinedConsul) do(line string) {
+	e.Helper()
+	cmd := exec.Command("sh", "-ec", line)
+	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+e.agent.HTTP, "CONSUL_HTTP_TOKEN="+e.agent.Token, "PATH="+filepath.Dir(e.binary)+":"+os.Getenv("PATH"))
+	if said, err := cmd.CombinedOutput(); err != nil {
+		e.Errorf("%q ends with %v: %s", line, err, said)
+	}
+}
+
+func TestTheDoctorFindsThatNoAgentAnswers(t *testing.T) {
+	e := examineConsul(t, consul.Options{}, 2, "")
+	e.isWell()
+	e.agent.Kill()
+	if mend := e.finds(doctor.Failure, "consul-unreachable").Mend; mend != "systemctl start consul" {
+		t.Errorf("the mend is %q", mend)
+	}
+	e.must(e.agent.Restart(t.Context()))
+	e.isWell()
+}
+
+func TestTheDoctorFindsWhatIsWrongWithTheToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	e := examineConsul(t, consul.Options{ACL: true}, 1, fmt.Sprintf("token_file = %q", file))
+	acl := e.agent.Client().ACL()
+	t.Run("there is none", func(t *testing.T) {
+		e := e.in(t)
+		e.do(e.finds(doctor.Failure, "consul-token").Mend)
+		e.isWell()
+	})
+	t.Run("nobody knows it", func(t *testing.T) {
+		e := e.in(t)
+		e.must(os.WriteFile(file, []byte("c0ffee00-0000-4000-8000-00000000dead"), 0o600))
+		e.do(e.finds(doctor.Failure, "consul-token").Mend)
+		e.isWell()
+	})
+	for name, rules := range map[string]string{
+		"it may see another service only": `service "other" { policy = "read" } node_prefix "" { policy = "read" }`,
+		"it may see no nodes":             `service_prefix "" { policy = "read" }`,
+		"it may see nothing":              `key_prefix "" { policy = "read" }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := e.in(t)
+			policy := strings.ReplaceAll(name, " ", "-")
+			_, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: policy, Rules: rules}, nil)
+			e.must(err)
+			token, _, err := acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: policy}}}, nil)
+			e.must(err)
+			e.must(os.WriteFile(file, []byte(token.SecretID), 0o600))
+			e.must(e.agent.Client().Agent().ServiceRegister(&api.AgentServiceRegistration{Name: "s0", Address: "198.51.100.7", Port: 1000}))
+			mend := e.finds(doctor.Failure, "consul-rights").Mend
+			if !strings.Contains(mend, token.AccessorID) {
+				t.Errorf("the mend %q does not name the token", mend)
+			}
+			e.do(mend)
+			e.isWell()
+		})
+	}
+}
+
+func (e *examinedConsul) in(t *testing.T) *examinedConsul {
+	return &examinedConsul{t, e.agent, e.binary, e.config}
+}
+
+func TestTheDoctorFindsThatTheAgentTakesTooFewConnections(t *testing.T) {
+	for name, row := range map[string]struct {
+		limit, services int
+		level           doctor.Level
+	}{
+		"others on the host get none":  {120, 30, doctor.Warning},
+		"not even all watches get one": {20, 30, doctor.Failure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := examineConsul(t, consul.Options{Limit: row.limit}, row.services, "")
+			mend := e.finds(row.level, "consul-connections").Mend
+			e.do(strings.ReplaceAll(mend, "/etc/consul.d/", filepath.Join(e.agent.Directory, "config")+"/"))
+			e.isWell()
+		})
+	}
+	t.Run("over HTTPS few are enough", func(t *testing.T) {
+		e := examineConsul(t, consul.Options{Limit: 120, TLS: true}, 30, "")
+		e.must(os.WriteFile(e.config, []byte(strings.Replace(e.text(), "consul {\n", "consul {\n  ca_file = \""+e.agent.CAFile+"\"\n", 1)), 0o600))
+		e.isWell()
+	})
+}
+
+func (e *examinedConsul) text() string {
+	e.Helper()
+	text, err := os.ReadFile(e.config)
+	e.must(err)
+	return string(text)
+}
+
+func TestTheDoctorFindsThatTheAgentsCertificateIsNotTrusted(t *testing.T) {
+	e := examineConsul(t, consul.Options{TLS: true}, 1, "")
+	if mend := e.finds(doctor.Failure, "consul-certificate").Mend; mend != "curl -sSv "+e.agent.HTTPS+"/v1/status/leader" {
+		t.Errorf("the mend is %q", mend)
+	}
+}
