@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/pointsman/pointsman/controlplane/api"
 )
 
 // table prints rows in columns that are as wide as they must be. A headline
@@ -70,20 +71,10 @@ func printJSON(w io.Writer, document any) error {
 	return err
 }
 
-// age tells a duration as people say it, in its two largest units at most.
-func age(d time.Duration) string {
-	switch d = d.Round(time.Second); {
-	case d < 0:
-		return "0s"
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-}
+// age and short are told as the web page tells them.
+func age(d time.Duration) string { return api.Age(d) }
+
+func short(n float64) string { return api.Short(n) }
 
 // dash stands for a cell that has nothing to say.
 func dash(text string) string {
@@ -91,24 +82,4 @@ func dash(text string) string {
 		return "-"
 	}
 	return text
-}
-
-// short tells a number in three digits or so, with the letter of its thousands.
-func short(n float64) string {
-	switch {
-	case n < 0.05:
-		return "0"
-	case n < 9.95:
-		return fmt.Sprintf("%.1f", n)
-	}
-	for i, letter := range []string{"", "k", "M", "G", "T"} {
-		scaled := n / math.Pow(1000, float64(i))
-		switch {
-		case i > 0 && scaled < 9.95:
-			return fmt.Sprintf("%.1f%s", scaled, letter)
-		case scaled < 999.5:
-			return fmt.Sprintf("%.0f%s", scaled, letter)
-		}
-	}
-	return fmt.Sprintf("%.0fP", n/1e15)
 }

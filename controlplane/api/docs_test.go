@@ -30,7 +30,7 @@ func document(t *testing.T) string {
 func TestTheDocumentHasWhatIsServedAndNothingElse(t *testing.T) {
 	served := map[string]string{}
 	web := WebHandler(complete{}, NewTimings(), slog.New(slog.DiscardHandler)).(router)
-	for _, one := range slices.Concat(questions(fixed{}), wishes(fixed{}), []route{web["/metrics"]["GET"]}) {
+	for _, one := range slices.Concat(questions(fixed{}), wishes(fixed{}), []route{web["/metrics"]["GET"], web["/"]["GET"], web["/service"]["GET"]}) {
 		var parameters []string
 		for _, name := range one.parameters() {
 			if plain, repeatable := strings.CutSuffix(name, "..."); repeatable {
@@ -40,7 +40,7 @@ func TestTheDocumentHasWhatIsServedAndNothingElse(t *testing.T) {
 			}
 		}
 		where := "both"
-		if _, known := web[one.path][one.method]; one.path == "/metrics" {
+		if _, known := web[one.path][one.method]; one.path == "/metrics" || one.path == "/" || one.path == "/service" {
 			where = "TCP"
 		} else if answer := get(complete{}, one.path); one.method == "GET" && known && answer.Code == 403 {
 			where = "socket"

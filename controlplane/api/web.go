@@ -20,7 +20,7 @@ import (
 const missing = "missing"
 
 // WebHandler answers where nothing can be changed: the questions of this package,
-// metrics, and whether the daemon is alive and ready.
+// metrics, and a page for people.
 func WebHandler(source Measured, timings *Timings, log *slog.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics{source})
@@ -28,7 +28,7 @@ func WebHandler(source Measured, timings *Timings, log *slog.Logger) http.Handle
 	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), MaxRequestsInFlight: 4,
 	})
-	return newRouter(questions(source), refused(wishes(nil)), []route{
+	return newRouter(questions(source), refused(wishes(nil)), pages(source), []route{
 		{method: http.MethodGet, path: "/metrics", query: anyQuery, handle: scrapes.ServeHTTP},
 	})
 }
