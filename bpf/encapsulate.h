@@ -197,7 +197,7 @@ static __always_inline enum outcome encapsulate(struct xdp_md *ctx, const struct
 	if (backend->forward == FORWARD_L2 && came_from(ctx, backend))
 		return DROP_LOOP;
 	if (pkt->length > backend->longest)
-		return too_big(ctx, pkt, backend->longest);
+		return backend->forward == FORWARD_NAT ? DROP_NO_BACKEND : too_big(ctx, pkt, backend->longest);
 	if (pkt->ip_offset != ETH_HLEN && untag(ctx, pkt->ip_offset))
 		return DROP_NO_HEADROOM;
 	if ((result = wrap(ctx, pkt, backend)))

@@ -100,8 +100,12 @@ static __noinline enum outcome go_by_nat(struct xdp_md *ctx, struct packet *pkt,
 	enum outcome result;
 
 	/* Nothing would tell the others where to go. */
-	if (pkt->fragment)
-		return pkt->nat == NAT_REPLY ? PASS_NOT_VIP : DROP_FRAGMENT;
+	if (pkt->fragment && pkt->nat == NAT_REQUEST)
+		return DROP_FRAGMENT;
+	if (pkt->fragment) { /* the host's own, as without nat */
+		remember_first(pkt, PASS_NOT_VIP);
+		return PASS_NOT_VIP;
+	}
 	if (pkt->nat == NAT_REPLY)
 		return send_reply(ctx, pkt);
 	result = find_or_begin(ctx, pkt, vip);

@@ -150,7 +150,8 @@ static __always_inline void note_reply(struct xdp_md *ctx, const struct packet *
 		.protocol = pkt->to.protocol,
 	};
 
-	if (tag_state(pkt->tag) == CONNECTION_SYN && tcp && pkt->tcp_flags & TCP_SYN)
+	/* Its latest word: one that has forgotten the first SYN chooses anew. */
+	if (tag_state(pkt->tag) <= CONNECTION_SYN_ACK && tcp && pkt->tcp_flags & TCP_SYN)
 		connection->backend_isn = tcp->seq;
 	live_on(pkt, &sign);
 }

@@ -22,9 +22,9 @@ struct {
 
 #define PORT_LINES_TRIED 16	/* with nine ports of ten in use, one connection in a million finds none */
 
-/* From line to line: primes, near 65536 / TAGS_PER_LINE, so that all lines are on the way, and two, so that ways part again. */
-#define STEP 8179
-#define OTHER_STEP 8171
+/* From line to line: primes above 65536 / TAGS_PER_LINE, so that all lines are on the way, and two, so that ways part again. */
+#define STEP 8209
+#define OTHER_STEP 8219
 
 static __always_inline __u64 make_reply(__u64 hash, __u32 generation, __u32 index)
 {
@@ -176,19 +176,20 @@ __noinline int claim_half_open(struct connection *connection, struct claim *clai
 	return 1;
 }
 
-/* The source of a try: that of the backend's entry, which is there already, if there are no others. */
-static __always_inline void choose_source(struct connection *connection, const struct nat_settings *settings,
+/* The source of a try, and of how many: that of the backend's entry, which is there already, if there are no others. */
+static __always_inline __u32 choose_source(struct connection *connection, const struct nat_settings *settings,
 					  __u32 chosen)
 {
 	__u32 count = connection->backend_v6 ? settings->sources_v6_count : settings->sources_v4_count;
 
 	if (!count)
-		return;
+		return 1;
 	chosen = chosen % count % NAT_SOURCES_MAX;
 	if (connection->backend_v6)
 		connection->source = settings->sources_v6[chosen];
 	else
 		connection->source = settings->sources_v4[chosen];
+	return count;
 }
 
 /*
@@ -209,13 +210,15 @@ __noinline int claim_port(struct connection *connection, struct claim *claim)
 	line = claim->hash % lines;
 	step = claim->hash >> 16 & 1 ? STEP : OTHER_STEP;
 	for (__u32 i = 0; i < PORT_LINES_TRIED; i++) {
-		choose_source(connection, settings, (__u32)(claim->hash >> 8) + i);
+		__u32 sources = choose_source(connection, settings, (__u32)(claim->hash >> 8) + i);
+
 		hash = reply_hash(&connection->backend_address, connection->backend_port, &connection->source,
 				  connection->protocol, connection->backend_v6);
 		first = settings->first_port + line * TAGS_PER_LINE;
 		if (claim_in_line(connection, claim, hash, first))
 			return 1;
-		line = (line + step) % lines;
+		if ((i + 1) % sources == 0) /* all of them have been tried with this line */
+			line = (line + step) % lines;
 	}
 	return claim_half_open(connection, claim, hash, first);
 }

@@ -68,11 +68,13 @@ static __always_inline int to_icmpv6(struct icmp *icmp)
 	case 15:
 		set_message(icmp, ICMPV6_UNREACHABLE, ICMPV6_PROHIBITED, 0);
 		return 1;
-	case 14:
-		return 0;
-	default:
+	case 0 ... 1:
+	case 5 ... 8:
+	case 11 ... 12:
 		set_message(icmp, ICMPV6_UNREACHABLE, ICMPV6_NO_ROUTE, 0);
 		return 1;
+	default:
+		return 0;
 	}
 }
 
@@ -92,6 +94,8 @@ static __always_inline int to_icmp(struct icmp *icmp)
 			    rest < IPV6_LEAST_MTU ? IPV6_LEAST_MTU - FAMILIES_DIFFER_BY : rest - FAMILIES_DIFFER_BY);
 		return 1;
 	case ICMPV6_UNREACHABLE:
+		if (icmp->code > ICMPV6_PORT_UNREACHABLE)
+			return 0;
 		set_message(icmp, ICMP_UNREACHABLE,
 			    icmp->code == ICMPV6_PORT_UNREACHABLE ? ICMP_PORT_UNREACHABLE :
 			    icmp->code == ICMPV6_PROHIBITED ? ICMP_HOST_PROHIBITED : ICMP_HOST_UNREACHABLE, 0);
@@ -168,8 +172,11 @@ static __always_inline int rewrite_quoted(struct xdp_md *ctx, const struct packe
 		return 0;
 	ports[0] = passage->destination_port;
 	ports[1] = passage->source_port;
-	if (checksum && sum_at + sizeof(*checksum) <= end && *checksum)
-		*checksum = fold((__u16)~*checksum + (__u32)passage->delta);
+	if (!checksum || sum_at + sizeof(*checksum) > end || !*checksum)
+		return 1;
+	*checksum = fold((__u16)~*checksum + (__u32)passage->delta);
+	if (!*checksum && pkt->to.protocol == IPPROTO_UDP) /* as it was sent: RFC 768 */
+		*checksum = 0xffff;
 	return 1;
 }
 

@@ -44,8 +44,13 @@ static __always_inline void learn_way_back(struct xdp_md *ctx, const struct pack
 		return;
 	if (pkt->ip_offset > ETH_HLEN)
 		vlan[0] = tag_of_arrival(frame + 12);
-	if (pkt->ip_offset > ETH_HLEN + 4)
+	if (pkt->ip_offset > ETH_HLEN + 4) {
 		vlan[1] = tag_of_arrival(frame + 16);
+		if (!vlan[0]) { /* a tag of zeroes says nothing */
+			vlan[0] = vlan[1];
+			vlan[1] = 0;
+		}
+	}
 	if (came_by(frame, back, ctx->ingress_ifindex) && vlan[0] == back->vlan[0] && vlan[1] == back->vlan[1])
 		return;
 	__builtin_memcpy(back->macs, frame + ETH_ALEN, ETH_ALEN);

@@ -117,6 +117,9 @@ func (c *court) sameMemory() error {
 			}
 		}
 	}
+	if err := c.sameConnections(); err != nil {
+		return err
+	}
 	for key, way := range c.oracle.Fragments {
 		if c.ways[key] == way {
 			continue

@@ -19,6 +19,7 @@ import (
 type court struct {
 	clock
 	plane    *DataPlane
+	second   uint32            // of the latest packet
 	held     *dataplane.Tables // the kernel's
 	oracle   *oracle.Balancer
 	keeper   *keeper
@@ -29,8 +30,9 @@ type court struct {
 	at       wild.Interfaces
 	numbers  map[oracle.Outcome]int // of the outcomes' counters
 	dirty    *ebpf.Program
-	headroom int // in front of frames, and
-	cramped  int // how little of it can be left
+	mtu      map[uint32]int // of interfaces
+	headroom int            // in front of frames, and
+	cramped  int            // how little of it can be left
 	metadata []byte
 	received []byte
 
@@ -49,7 +51,7 @@ func newCourt(t testing.TB) *court {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { space.Close() })
-	plane, err := Open(Options{PinDir: pinDir(t), Secret: 42, Limits: wild.Limits, Slots: wild.Slots, Flows: wild.Flows, Errors: errorsPerSecond})
+	plane, err := Open(Options{PinDir: pinDir(t), Secret: wild.Secret, Limits: wild.Limits, Slots: wild.Slots, Flows: wild.Flows, Connections: wild.Connections, Errors: errorsPerSecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +72,7 @@ func newCourt(t testing.TB) *court {
 	for number, name := range plane.outcomes {
 		c.numbers[oracle.Outcome(name)] = number
 	}
+	c.mtu = setMTUs(t, egress)
 	c.sit(t)
 	c.keeper = newKeeper(t, plane)
 	if c.held, err = plane.Tables(); err != nil {
@@ -97,9 +100,12 @@ func (c *court) enter(world *wild.World) (err error) {
 		return err
 	}
 	copy(c.held.Flows, world.Flows)
-	c.oracle = oracle.New(world.Tables(), dataplane.NewHash(42), oracle.Settings{ErrorsPerSecond: errorsPerSecond, Holds: world.Holds})
+	c.oracle = oracle.New(world.Tables(), dataplane.NewHash(wild.Secret), oracle.Settings{
+		ErrorsPerSecond: errorsPerSecond, Holds: world.Holds, Connections: wild.Connections, MTU: c.mtu,
+	})
+	c.oracle.Choose = c.chosen
 	c.expected, err = c.count()
-	return err
+	return errors.Join(err, c.connect(world.Connections[:]))
 }
 
 // apply makes changes to what the kernel holds: a range of ports is its blocks there.
@@ -124,7 +130,7 @@ func (c *court) apply(changes ...dataplane.Step) error {
 
 // forget makes the kernel's tables empty, but for backends, which are written over.
 func (c *court) forget() error {
-	steps := []dataplane.Step{dataplane.SeeWide{On: false}}
+	steps := []dataplane.Step{dataplane.SeeWide{On: false}, dataplane.SeeNAT{On: false}, dataplane.PutNAT{}}
 	for key := range c.held.QUICIDs {
 		steps = append(steps, dataplane.DeleteQUICID{Key: key})
 	}
@@ -142,6 +148,7 @@ func (c *court) forget() error {
 	}
 	clear(c.held.Slots)
 	clear(c.held.Conditions)
+	c.forgetConnections()
 	return errors.Join(
 		dataplane.Apply(c.held, steps, c.plane),
 		c.plane.objects.ErrorBudget.Put(uint32(0), make([]uint64, ebpf.MustPossibleCPU())), // none sent in any second

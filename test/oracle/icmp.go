@@ -30,7 +30,7 @@ const (
 func (b *Balancer) icmp(p *packet) Fate {
 	switch {
 	case !b.isVIPAddress(p.destination):
-		return p.rejected(PassNotVIP)
+		return b.errorToSource(p)
 	case p.fragment != nil:
 		return p.rejected(PassICMP)
 	case p.cutShort() || len(p.transport()) < icmpSize:

@@ -6,6 +6,7 @@ package oracle
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -33,6 +34,9 @@ type Fate struct {
 	Backend uint32
 	Bytes   int
 	NewFlow bool
+	// FreeID is where an IPv4 header begins whose identification is the program's to
+	// choose; 0 if there is none.
+	FreeID int
 	// Held is what whoever holds a fragment is told of its packet.
 	Held FragmentKey
 }
@@ -43,27 +47,33 @@ type Outcome string
 
 // The outcomes.
 const (
-	none            Outcome = ""
-	Forward         Outcome = "FORWARD"
-	PassNotIP       Outcome = "PASS_NOT_IP"
-	PassNotTCPUDP   Outcome = "PASS_NOT_TCP_UDP"
-	PassNotVIP      Outcome = "PASS_NOT_VIP"
-	PassICMP        Outcome = "PASS_ICMP"
-	PassUnreadable  Outcome = "PASS_UNREADABLE"
-	ReplyEcho       Outcome = "REPLY_ECHO"
-	ReplyTooBig     Outcome = "REPLY_TOO_BIG"
-	ReplyTooBigNoDF Outcome = "REPLY_TOO_BIG_NO_DF"
-	HoldFragment    Outcome = "HOLD_FRAGMENT"
-	DropUnreadable  Outcome = "DROP_UNREADABLE"
-	DropBadLength   Outcome = "DROP_BAD_LENGTH"
-	DropBadFlags    Outcome = "DROP_BAD_FLAGS"
-	DropLoop        Outcome = "DROP_LOOP"
-	DropFragment    Outcome = "DROP_FRAGMENT"
-	DropICMPQuote   Outcome = "DROP_ICMP_QUOTE"
-	DropNoBackend   Outcome = "DROP_NO_BACKEND"
-	DropTooBig      Outcome = "DROP_TOO_BIG"
-	DropNoHeadroom  Outcome = "DROP_NO_HEADROOM"
-	DropNoEgress    Outcome = "DROP_NO_EGRESS"
+	none             Outcome = ""
+	Forward          Outcome = "FORWARD"
+	PassNotIP        Outcome = "PASS_NOT_IP"
+	PassNotTCPUDP    Outcome = "PASS_NOT_TCP_UDP"
+	PassNotVIP       Outcome = "PASS_NOT_VIP"
+	PassICMP         Outcome = "PASS_ICMP"
+	PassUnreadable   Outcome = "PASS_UNREADABLE"
+	ReplyEcho        Outcome = "REPLY_ECHO"
+	ReplyTooBig      Outcome = "REPLY_TOO_BIG"
+	ReplyTooBigNoDF  Outcome = "REPLY_TOO_BIG_NO_DF"
+	ReplyBackend     Outcome = "REPLY_BACKEND"
+	HoldFragment     Outcome = "HOLD_FRAGMENT"
+	DropUnreadable   Outcome = "DROP_UNREADABLE"
+	DropBadLength    Outcome = "DROP_BAD_LENGTH"
+	DropBadFlags     Outcome = "DROP_BAD_FLAGS"
+	DropLoop         Outcome = "DROP_LOOP"
+	DropFragment     Outcome = "DROP_FRAGMENT"
+	DropICMPQuote    Outcome = "DROP_ICMP_QUOTE"
+	DropNoBackend    Outcome = "DROP_NO_BACKEND"
+	DropNoConnection Outcome = "DROP_NO_CONNECTION"
+	DropNATFull      Outcome = "DROP_NAT_FULL"
+	DropNATPorts     Outcome = "DROP_NAT_PORTS"
+	DropNATFamily    Outcome = "DROP_NAT_FAMILY"
+	DropTTL          Outcome = "DROP_TTL"
+	DropTooBig       Outcome = "DROP_TOO_BIG"
+	DropNoHeadroom   Outcome = "DROP_NO_HEADROOM"
+	DropNoEgress     Outcome = "DROP_NO_EGRESS"
 )
 
 // Verdict is what the program returns: enum xdp_action of linux/bpf.h.
@@ -85,26 +95,36 @@ type Balancer struct {
 	Hash      dataplane.Hash
 	Flows     *fake.Balancer // balances by the same tables
 	Fragments map[FragmentKey]FragmentWay
-	errors    budget
-	vips      []dataplane.VIP // the most specific first
+	// Connections are those of nat. Choose chooses their sources, within a law:
+	// Unlawful says how the last choice broke it.
+	Connections *Connections
+	Choose      Chooser
+	Unlawful    error
+	errors      budget
+	vips        []dataplane.VIP // the most specific first
 }
 
 // Settings are the same for all packets.
 type Settings struct {
-	ErrorsPerSecond uint32 // how many packets that are too big are answered
-	Holds           bool   // somebody holds fragments that come before their first
+	ErrorsPerSecond uint32         // how many packets that are too big are answered
+	Holds           bool           // somebody holds fragments that come before their first
+	Connections     int            // of nat that there is room for
+	MTU             map[uint32]int // of interfaces
 }
 
 // New returns a balancer that remembers what the tables do and nothing else.
 func New(tables *dataplane.Tables, hash dataplane.Hash, settings Settings) *Balancer {
-	return &Balancer{
-		Settings:  settings,
-		Tables:    tables,
-		Hash:      hash,
-		Flows:     fake.NewBalancer(tables, hash),
-		Fragments: make(map[FragmentKey]FragmentWay),
-		vips:      mostSpecificFirst(tables.VIPs),
+	b := &Balancer{
+		Settings:    settings,
+		Tables:      tables,
+		Hash:        hash,
+		Flows:       fake.NewBalancer(tables, hash),
+		Fragments:   make(map[FragmentKey]FragmentWay),
+		Connections: NewConnections(settings.Connections, hash),
+		vips:        mostSpecificFirst(tables.VIPs),
 	}
+	b.Choose = func(c *Connection) (netip.AddrPort, bool) { return b.anyPort(c, c.Begun) }
+	return b
 }
 
 // Change makes a change to the tables. A range of ports is one VIP here, however
@@ -139,6 +159,9 @@ func (b *Balancer) balance(p *packet) Fate {
 	}
 	vip, known := b.findVIP(p.to)
 	if !known {
+		if fate, found := b.answer(p); found {
+			return fate
+		}
 		if p.isFirstFragment() && b.isVIPAddress(p.destination) {
 			b.rememberFragment(p, dataplane.NoBackend, 0)
 		}
@@ -146,6 +169,9 @@ func (b *Balancer) balance(p *packet) Fate {
 	}
 	if objection := p.judge(); objection != none {
 		return p.rejected(objection)
+	}
+	if vip.NAT {
+		return b.request(p, vip)
 	}
 	backend, alive := b.pick(p, vip)
 	if !alive {

@@ -30,6 +30,8 @@ type packet struct {
 	to      dataplane.VIP
 	minimum int // bytes of a transport header without options
 	syn     bool
+
+	quoted *quote // of an ICMP error
 }
 
 // IP protocol numbers.
@@ -60,5 +62,10 @@ func (p *packet) isICMP() bool {
 func (p *packet) lengthLies(more int) bool {
 	return p.length < p.headers+more || p.length > len(p.ip())
 }
+
+// toEnd is the end that a packet goes to.
+func (p *packet) toEnd() netip.AddrPort { return netip.AddrPortFrom(p.to.Addr, p.to.Port) }
+
+func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
 
 func be16(b []byte) int { return int(binary.BigEndian.Uint16(b)) }

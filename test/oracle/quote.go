@@ -16,11 +16,16 @@ func (b *Balancer) icmpError(p *packet) Fate {
 	if objection != none {
 		return p.rejected(objection)
 	}
-	// The quoted packet went from the VIP to the client.
-	p.from, p.to = q.to, dataplane.VIP{Addr: q.from.Addr(), Port: q.from.Port(), Protocol: dataplane.Protocol(q.protocol)}
+	p.isAbout(q)
 	vip, known := b.findVIP(p.to)
 	if !known {
+		if fate, found := b.answer(p); found {
+			return fate
+		}
 		return p.rejected(PassNotVIP)
+	}
+	if vip.NAT {
+		return b.request(p, vip)
 	}
 	backend, alive := b.look(p, vip)
 	if !alive {
@@ -29,10 +34,36 @@ func (b *Balancer) icmpError(p *packet) Fate {
 	return b.send(p, backend, b.Hash.Entropy(p.from, p.to, vip))
 }
 
+// errorToSource sends an error about a packet from one of the balancer's own ends
+// of a connection to the client that it was sent for. Everything else that is to
+// such an address is the host's.
+func (b *Balancer) errorToSource(p *packet) Fate {
+	if !b.Tables.SeesNAT || p.fragment != nil || p.cutShort() || len(p.transport()) < icmpSize ||
+		!p.isICMPError() || p.lengthLies(icmpSize) {
+		return p.rejected(PassNotVIP)
+	}
+	q, objection := p.readQuote()
+	if objection != none {
+		return p.rejected(PassNotVIP)
+	}
+	p.isAbout(q)
+	if fate, found := b.answer(p); found {
+		return fate
+	}
+	return p.rejected(PassNotVIP)
+}
+
+// isAbout makes an error one of the flow whose packet it quotes, which went the
+// other way.
+func (p *packet) isAbout(q quote) {
+	p.quoted = &q
+	p.from, p.to = q.to, dataplane.VIP{Addr: q.from.Addr(), Port: q.from.Port(), Protocol: dataplane.Protocol(q.inner.protocol)}
+}
+
 // quote is what an error tells of the packet that it is about.
 type quote struct {
 	from, to netip.AddrPort
-	protocol uint8
+	inner    *packet
 }
 
 // readQuote reads as little of the packet in an error as the RFCs promise: its
@@ -60,8 +91,8 @@ func (p *packet) readQuote() (quote, Outcome) {
 		return quote{}, DropICMPQuote
 	}
 	return quote{
-		from:     netip.AddrPortFrom(inner.source, uint16(be16(ports))),
-		to:       netip.AddrPortFrom(inner.destination, uint16(be16(ports[2:]))),
-		protocol: inner.protocol,
+		from:  netip.AddrPortFrom(inner.source, uint16(be16(ports))),
+		to:    netip.AddrPortFrom(inner.destination, uint16(be16(ports[2:]))),
+		inner: &inner,
 	}, none
 }

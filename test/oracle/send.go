@@ -11,11 +11,14 @@ import (
 // send puts a packet on its way to a backend.
 func (b *Balancer) send(p *packet, index, entropy uint32) Fate {
 	backend := b.Tables.Backends[index]
+	if !b.takesWhole(index) {
+		return p.rejected(DropNoBackend)
+	}
 	if backend.Forward == dataplane.L2 && bytes.Equal(p.arrival.Frame[sourceMACOffset:][:macSize], backend.Hop.NextHopMAC[:]) {
 		return p.rejected(DropLoop) // it came from there; a TTL would not end it
 	}
-	if p.length+overhead(backend) > int(backend.Hop.MTU) {
-		return b.tooBig(p, backend)
+	if longest := int(backend.Hop.MTU) - overhead(backend); p.length > longest {
+		return b.tooBig(p, longest)
 	}
 	frame := encapsulate(p, backend, entropy)
 	if len(frame)-len(p.arrival.Frame) > p.arrival.Headroom {
@@ -46,8 +49,10 @@ func encapsulate(p *packet, backend dataplane.BackendEntry, entropy uint32) []by
 	return append(frame, p.ip()...)
 }
 
+type hop = dataplane.Hop
+
 // linkTo is the Ethernet header of the way to a backend, with its own tags.
-func linkTo(hop dataplane.Hop, etherType uint16) []byte {
+func linkTo(hop hop, etherType uint16) []byte {
 	frame := slices.Concat(hop.NextHopMAC[:], hop.EgressMAC[:])
 	for _, tag := range hop.VLAN {
 		if tag == 0 {

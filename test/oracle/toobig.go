@@ -3,8 +3,6 @@ package oracle
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"github.com/pointsman/pointsman/dataplane"
 )
 
 // budget bounds how many errors are sent.
@@ -22,10 +20,9 @@ func (b *budget) spend(second, limit uint32) bool {
 	return true
 }
 
-// tooBig tells the client of a packet that does not fit the path to its backend
-// which size does. IPv4 without DF gets the same answer: Linux and others learn
+// tooBig tells the sender of a packet that does not fit its path which size does. IPv4 without DF gets the same answer: Linux and others learn
 // from it and fragment themselves, and tunnels are never fragmented.
-func (b *Balancer) tooBig(p *packet, backend dataplane.BackendEntry) Fate {
+func (b *Balancer) tooBig(p *packet, mtu int) Fate {
 	if p.isICMP() || p.isLaterFragment() || !p.mayBeAnswered() || !b.errors.spend(p.arrival.Second, b.ErrorsPerSecond) {
 		return p.rejected(DropTooBig)
 	}
@@ -33,7 +30,6 @@ func (b *Balancer) tooBig(p *packet, backend dataplane.BackendEntry) Fate {
 	if !p.v6 && !p.dontFrag {
 		outcome = ReplyTooBigNoDF
 	}
-	mtu := int(backend.Hop.MTU) - overhead(backend)
 	headers, reply := ipv4Size+icmpSize, p.fragmentationNeeded(mtu)
 	if p.v6 {
 		headers, reply = ipv6Size+icmpSize, p.packetTooBig(mtu)

@@ -36,6 +36,14 @@ func (p *packet) readTransport() Outcome {
 	return none
 }
 
+// tcpFlags are those of a segment; a datagram has none.
+func (p *packet) tcpFlags() uint8 {
+	if p.protocol != protocolTCP {
+		return 0
+	}
+	return p.transport()[13]
+}
+
 // judge finds what is wrong with a packet that is known to be for a VIP.
 func (p *packet) judge() Outcome {
 	if p.lengthLies(p.minimum) {

@@ -12,6 +12,7 @@ type Case struct {
 	second uint32
 	dice   *Dice
 	past   [][]byte // frames
+	left   [][]byte // that were translated
 }
 
 // Event is a packet, and what changes before it comes.
@@ -29,7 +30,8 @@ func NewCase(bytes []byte, at Interfaces) *Case {
 	dice := NewDice(bytes)
 	number := uint16(dice.wide())
 	second := 5000 + uint32(number)
-	return &Case{World: NewWorld(number, at, second), Number: number, second: second, dice: dice}
+	world := NewWorld(number, at, second)
+	return &Case{World: world, Number: number, second: second, dice: dice, left: world.seen()}
 }
 
 // Next is what happens next, until the dice are used up.
@@ -57,4 +59,18 @@ func (c *Case) Next() (event Event, more bool) {
 	event.WasHeld = d.oneIn(16)
 	event.Frame = c.frame(d)
 	return event, true
+}
+
+// Met tells the case what became of its latest packet: who gets it may answer.
+func (c *Case) Met(fate oracle.Fate) {
+	if fate.Outcome == oracle.Forward {
+		c.latest = fate.Backend
+	}
+	toBackend := fate.Outcome == oracle.Forward && c.World.backends[fate.Backend].Forward == dataplane.NAT
+	if !toBackend && fate.Outcome != oracle.ReplyBackend {
+		return
+	}
+	if c.left = append(c.left, fate.Frame); len(c.left) > past {
+		c.left = c.left[1:]
+	}
 }

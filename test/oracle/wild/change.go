@@ -8,13 +8,21 @@ import (
 
 // change is one that a control plane could make, and some that it would not.
 func (w *World) change(d *Dice, second uint32) []dataplane.Step {
-	switch d.Roll(6) {
+	switch d.Roll(7) {
 	case 0, 1: // a backend dies, or comes back
 		index := 1 + uint32(d.Roll(backends-1))
-		w.dead[index] = !w.dead[index]
+		if w.latest != dataplane.NoBackend && d.oneIn(2) {
+			index = w.latest
+		}
+		if w.dead[index] = !w.dead[index]; !w.dead[index] && index >= firstNAT && d.oneIn(4) {
+			w.backends[index].Port++ // another instance
+		}
 		return []dataplane.Step{w.putBackend(index)}
 	case 2: // slots of a service change their owner
-		entry, owner := pick(d, w.table), uint32(d.Roll(backends))
+		entry, owner := pick(d, w.table), uint32(d.Roll(firstNAT))
+		if entry.NAT {
+			owner = firstNAT + uint32(d.Roll(backends-firstNAT))
+		}
 		change := dataplane.PutSlots{Name: "wild"}
 		for slot := range entry.SlotCount {
 			if slot%3 == 0 {
@@ -43,6 +51,10 @@ func (w *World) change(d *Dice, second uint32) []dataplane.Step {
 			put.Entry.QUIC = dataplane.QUIC{}
 		}
 		return []dataplane.Step{put}
+	case 5:
+		if w.NAT {
+			return w.changeNAT(d)
+		}
 	}
 	if len(w.vips) < 2 {
 		return nil

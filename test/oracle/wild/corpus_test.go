@@ -27,11 +27,18 @@ type moment struct {
 	oracle.Fate
 	remembered dataplane.FlowCounters // for this packet
 	before     dataplane.Flows        // that were remembered
+	// connections are those that were there before, by their place.
+	connections []*oracle.Connection
 }
 
 // otherwise is the fate of the packet, had it been another one.
 func (m moment) otherwise(change func(frame []byte)) oracle.Fate {
 	b := oracle.New(m.Tables.Clone(), m.Hash, m.Settings)
+	for place := range m.connections {
+		if c := m.place(place); c != nil {
+			b.Hold(place, *c)
+		}
+	}
 	for key, way := range m.Balancer.Fragments {
 		b.Fragments[key] = way
 	}
@@ -41,10 +48,31 @@ func (m moment) otherwise(change func(frame []byte)) oracle.Fate {
 	return b.Receive(a)
 }
 
+// remember is a copy of the table of nat.
+func remember(table *oracle.Connections) (all []*oracle.Connection) {
+	for _, line := range table.Lines {
+		for _, connection := range line {
+			if connection != nil {
+				own := *connection
+				connection = &own
+			}
+			all = append(all, connection)
+		}
+	}
+	return all
+}
+
 // play shows a case to the oracle until somebody has seen enough.
 func play(dice []byte, enough func(moment) bool) bool {
 	c := wild.NewCase(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3})
-	b := oracle.New(c.Tables(), dataplane.NewHash(42), oracle.Settings{ErrorsPerSecond: 2, Holds: c.Holds})
+	b := oracle.New(c.Tables(), dataplane.NewHash(wild.Secret), oracle.Settings{
+		ErrorsPerSecond: 2, Holds: c.Holds, Connections: wild.Connections, MTU: map[uint32]int{1: 65536, 2: 1300},
+	})
+	for place, connection := range c.Connections {
+		if connection != nil {
+			b.Hold(place, *connection)
+		}
+	}
 	for {
 		event, more := c.Next()
 		if !more {
@@ -54,8 +82,9 @@ func play(dice []byte, enough func(moment) bool) bool {
 			b.Change(change)
 		}
 		before := b.Flows.Events
-		m := moment{Balancer: b, Arrival: event.Arrival, before: slices.Clone(b.Tables.Flows)}
+		m := moment{Balancer: b, Arrival: event.Arrival, before: slices.Clone(b.Tables.Flows), connections: remember(b.Connections)}
 		m.Fate = b.Receive(event.Arrival)
+		c.Met(m.Fate)
 		m.remembered = dataplane.FlowCounters{
 			Inserted: b.Flows.Events.Inserted - before.Inserted,
 			Evicted:  b.Flows.Events.Evicted - before.Evicted,

@@ -40,7 +40,7 @@ func (d *Dice) link() packet.Ethernet {
 	}
 	types := []uint16{packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, packet.TypeServiceTag, packet.TypeTag, 0x9100}
 	for range pick(d, []int{1, 1, 2, 2, 3}) {
-		link.Tags = append(link.Tags, packet.Tag{Type: pick(d, types), TCI: uint16(d.wide())})
+		link.Tags = append(link.Tags, packet.Tag{Type: pick(d, types), TCI: uint16(d.wide()) * uint16(min(1, d.Roll(4)))})
 	}
 	if d.oneIn(16) {
 		link.Type = pick(d, []uint16{packet.TypeARP, packet.TypeLLDP, packet.TypeIPv4, packet.TypeIPv6})
@@ -186,6 +186,9 @@ func (d *Dice) part(ip packet.IP) []byte {
 	}
 	if d.oneIn(8) {
 		ip.Protocol = pick(d, []uint8{packet.ICMP, packet.ICMPv6, packet.GRE, packet.Options})
+	}
+	if offset == 0 && ip.Protocol == packet.UDPIP && d.oneIn(8) {
+		payload[4], payload[5] = 0, byte(d.Roll(9)) // which nobody judges here
 	}
 	if ip.V6() {
 		ip.Extensions = append(ip.Extensions, packet.FragmentHeader(uint32(ip.ID), offset, more))

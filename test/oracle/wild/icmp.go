@@ -69,7 +69,11 @@ func (d *Dice) aboutQuote(ip packet.IP, quote []byte) []byte {
 	if ip.V6() {
 		ip.Protocol, kind = packet.ICMPv6, pick(d, []uint8{2, 1, 3, 4, 5})
 	}
-	return ip.Packet(packet.Message(kind, uint8(d.Roll(6)), uint32(d.wide()), quote))
+	word := uint32(pick(d, []int{0, 576, 1280, 1300, 1500, 65535, 65536})) + uint32(d.Roll(64))
+	if d.oneIn(4) {
+		word = uint32(d.wide()) << d.Roll(17)
+	}
+	return ip.Packet(packet.Message(kind, uint8(d.Roll(18)), word, quote))
 }
 
 func clientsOf(v6 bool) []netip.Addr {

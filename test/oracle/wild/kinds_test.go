@@ -3,6 +3,7 @@ package wild_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -68,6 +69,7 @@ func kinds() map[string]func(moment) bool {
 		"in-and-out-by-another-interface":    func(m moment) bool { return m.forwards() && m.Interface != 1 && m.Verdict == oracle.TX },
 		"no-room-for-an-icmp-error":          func(m moment) bool { return m.Outcome == oracle.DropNoHeadroom && m.isTooBigWithRoom() },
 	}
+	maps.Copy(all, natKinds())
 	for _, outcome := range wild.Outcomes {
 		all["outcome-"+strings.ToLower(strings.ReplaceAll(string(outcome), "_", "-"))] = func(m moment) bool { return m.Outcome == outcome }
 	}

@@ -14,6 +14,11 @@ const past = 4
 // frame is a new one, or one that has to do with what came before: flows have more
 // than one packet.
 func (c *Case) frame(d *Dice) []byte {
+	if len(c.left) > 0 && !d.oneIn(3) {
+		if frame := d.answer(pick(d, c.left)); frame != nil {
+			return frame
+		}
+	}
 	if len(c.past) > 0 {
 		switch before := pick(d, c.past); d.Roll(8) {
 		case 5, 6:
@@ -25,6 +30,9 @@ func (c *Case) frame(d *Dice) []byte {
 		}
 	}
 	frame := d.frame()
+	if d.oneIn(8) {
+		d.leaveSum(frame)
+	}
 	if c.past = append(c.past, frame); len(c.past) > past {
 		c.past = c.past[1:]
 	}

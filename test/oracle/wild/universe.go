@@ -27,8 +27,8 @@ var (
 		"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "223.255.255.255", "192.0.2.10")
 	clients6 = addresses("2001:db8:7::7", "2001:db8:7::7", "2001:db8:7::8", "2001:db8:20::25",
 		"::", "::1", "ff02::1", "::2", "::ffff:198.51.100.7", "fe80::1", "2001:db8:10::10")
-	others4 = addresses("192.0.2.12", "192.0.2.99", "192.0.2.9", "10.1.2.3", "203.0.113.25")
-	others6 = addresses("2001:db8:10::12", "2001:db8:10::10:0", "::ffff:192.0.2.10", "ff02::1")
+	others4 = addresses("203.0.113.1", "192.0.2.12", "192.0.2.99", "192.0.2.9", "10.1.2.3", "203.0.113.25")
+	others6 = addresses("2001:db8:20::1", "2001:db8:10::12", "2001:db8:10::10:0", "::ffff:192.0.2.10", "ff02::1")
 
 	clientPorts = []uint16{40000, 40001, 40002, 40003, 53, 80, 0, 65535}
 	otherPorts  = []uint16{81, 0, 8080}
@@ -50,6 +50,7 @@ var (
 var Outcomes = []oracle.Outcome{
 	oracle.Forward, oracle.PassNotIP, oracle.PassNotTCPUDP, oracle.PassNotVIP, oracle.PassUnreadable,
 	oracle.PassICMP, oracle.ReplyEcho, oracle.ReplyTooBig, oracle.ReplyTooBigNoDF,
+	oracle.ReplyBackend, oracle.DropNoConnection, oracle.DropNATFull, oracle.DropNATPorts, oracle.DropNATFamily, oracle.DropTTL,
 	oracle.DropUnreadable, oracle.DropBadLength, oracle.DropBadFlags, oracle.DropLoop, oracle.DropFragment,
 	oracle.DropICMPQuote, oracle.DropNoBackend, oracle.DropTooBig, oracle.DropNoEgress, oracle.HoldFragment, oracle.DropNoHeadroom,
 }

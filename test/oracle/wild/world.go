@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/test/oracle"
 )
 
 // What the maps have to have room for.
@@ -18,11 +19,16 @@ const Backends = 32
 // Slots is how many all services have together, Flows how many may be
 // remembered.
 const (
-	Slots = 8 * slotsEach
-	Flows = 64
+	Slots       = 8 * slotsEach
+	Flows       = 64
+	Connections = 64 // that there is room for
+
+	// Secret is the fleet's.
+	Secret = 42
 
 	slotsEach = 32
-	backends  = 16 // indexes from 1 on
+	backends  = 24 // indexes from 1 on
+	firstNAT  = 16 // of the backends that are behind nat, if the world has any
 )
 
 // Interfaces that frames come and go by. Frames come in on Loopback.
@@ -34,6 +40,11 @@ type World struct {
 	Steps []dataplane.Step // that make it of nothing; a range of ports is one VIP
 	Flows dataplane.Flows  // that are remembered
 	Holds bool             // somebody holds fragments
+	NAT   bool             // some services are of nat
+	// Connections are those of clients that no packet comes from, by their place.
+	Connections [Connections]*oracle.Connection
+	nat         dataplane.NATSettings
+	crowd       crowd
 
 	at       Interfaces
 	second   uint32
@@ -41,15 +52,20 @@ type World struct {
 	dead     [backends]bool
 	table    []dataplane.VIPEntry // of each service
 	vips     []dataplane.PutVIP
+	latest   uint32 // the backend that has got something last
 }
 
 // NewWorld draws a world by a number.
 func NewWorld(number uint16, at Interfaces, second uint32) *World {
 	w := &World{Rand: rand.New(rand.NewPCG(uint64(number), 1)), at: at, second: second}
 	w.Holds = !w.oneIn(8)
+	w.NAT = !w.oneIn(3)
 	w.step(dataplane.PutEgress{Interface: at.Egress})
 	if w.oneIn(2) {
 		w.step(dataplane.PutEgress{Interface: at.Loopback})
+	}
+	if w.NAT {
+		w.natSettings()
 	}
 	w.backends = make([]dataplane.BackendEntry, backends)
 	for index := uint32(1); index < backends; index++ {
@@ -62,6 +78,9 @@ func NewWorld(number uint16, at Interfaces, second uint32) *World {
 	w.wideVIPs()
 	w.quicIDs()
 	w.flows()
+	if w.NAT {
+		w.connections()
+	}
 	return w
 }
 
@@ -98,6 +117,9 @@ func (w *World) backend(index uint32) {
 	if w.oneIn(8) {
 		entry.Hop.NextHopMAC = clientMACs[0]
 	}
+	if index >= firstNAT && w.NAT {
+		w.behindNAT(index, &entry)
+	}
 	w.backends[index], w.dead[index] = entry, w.oneIn(10)
 	w.step(w.putBackend(index))
 }
@@ -128,7 +150,7 @@ func (w *World) anyone() uint32 {
 	case 2:
 		return backends + 1
 	}
-	return 1 + w.Uint32N(backends-1)
+	return 1 + w.Uint32N(firstNAT-1)
 }
 
 // service gives a service its slots, and what they go through.
@@ -137,10 +159,11 @@ func (w *World) service(id uint32) {
 		Service: id, FirstSlot: id * slotsEach, SlotCount: among[uint32](w, 13, 31, 7),
 		Unsettled: w.oneIn(3), TrackAlways: w.oneIn(4), AffinityClient: w.oneIn(5),
 	}
+	entry.NAT = w.NAT && id%2 == 1
 	w.table = append(w.table, entry)
 	owners, conditions := dataplane.PutSlots{Name: "wild"}, dataplane.PutConditions{Name: "wild"}
 	for slot := entry.FirstSlot; slot < entry.FirstSlot+entry.SlotCount; slot++ {
-		owners.Owners = append(owners.Owners, dataplane.SlotOwner{Slot: slot, Owner: w.anyone()})
+		owners.Owners = append(owners.Owners, dataplane.SlotOwner{Slot: slot, Owner: w.anyoneFor(entry)})
 		for _, protocol := range protocols {
 			conditions.Changes = append(conditions.Changes, dataplane.SlotCondition{
 				Slot: slot, Protocol: protocol, Condition: w.condition(protocol),
