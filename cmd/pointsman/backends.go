@@ -43,7 +43,7 @@ Examples:
 				if c.String("output") == "json" {
 					return printJSON(w, list)
 				}
-				return printBackends(w, list, c.Bool("wide"), time.Now())
+				return printBackends(w, list, c.Bool("wide"), clock())
 			})
 		},
 	}

@@ -59,7 +59,7 @@ Examples:
 				if c.String("output") == "json" {
 					return printJSON(w, list)
 				}
-				return printFlows(w, list, time.Now())
+				return printFlows(w, list, clock())
 			})
 		},
 	}

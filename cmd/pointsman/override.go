@@ -177,7 +177,7 @@ Examples:
 					fmt.Fprintln(c.App.ErrWriter, "there was nothing to clear")
 					return nil
 				}
-				return printOverrides(w, list, time.Now())
+				return printOverrides(w, list, clock())
 			})
 		},
 	}

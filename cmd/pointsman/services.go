@@ -37,7 +37,7 @@ Examples:
 				if c.String("output") == "json" {
 					return printJSON(w, list)
 				}
-				return printServices(w, list, time.Now())
+				return printServices(w, list, clock())
 			})
 		},
 	}

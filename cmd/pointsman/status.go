@@ -37,7 +37,7 @@ Examples:
 				if err != nil {
 					return err
 				}
-				if err := printStatus(c, w, status, time.Now()); err != nil {
+				if err := printStatus(c, w, status, clock()); err != nil {
 					return err
 				}
 				if c.Bool("exit-code") && status.State != "ok" {

@@ -71,6 +71,9 @@ func printJSON(w io.Writer, document any) error {
 	return err
 }
 
+// clock is what ages are told by. Tests stop it.
+var clock = time.Now
+
 // age and short are told as the web page tells them.
 func age(d time.Duration) string { return api.Age(d) }
 

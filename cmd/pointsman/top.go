@@ -87,7 +87,7 @@ func (t *top) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.view.take(time.Now(), status, list.Services)
+	t.view.take(clock(), status, list.Services)
 	return nil
 }
 
