@@ -58,9 +58,6 @@ var calls = map[string]call{
 	"__complete": {args: "-- und", free: true},
 }
 
-// lines are the arguments as words.
-func (c call) words() []string { return strings.Fields(c.args) }
-
 func TestEveryCommandSaysHowItIsCalled(t *testing.T) {
 	tree := leaves(newApp(nil, nil, nil).Commands)
 	for name := range tree {
