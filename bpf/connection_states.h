@@ -67,6 +67,9 @@ static __always_inline __u32 after_segment(__u32 state, const struct sign *sign,
 		state = CONNECTION_ESTABLISHED;
 	if (state == CONNECTION_SYN_ACK && sign->from_client && sign->proves)
 		state = CONNECTION_ESTABLISHED;
+	/* Who acknowledges after its FIN has closed at the same time as the client, and remembers the port. */
+	if (state == CONNECTION_LAST_ACK && !sign->from_client && !(sign->flags & TCP_FIN))
+		return CONNECTION_TIME_WAIT;
 	return sign->flags & TCP_FIN ? after_fin(state, sign->from_client) : state;
 }
 

@@ -65,6 +65,7 @@ func TestPrivilegedAConnectionLivesAsItsPacketsSay(t *testing.T) {
 		{opened + "c:FA b:A wait:100 b:A", "fin-client", 240},
 		{opened + "c:FA b:FA", "last-ack", 10},
 		{opened + "c:FA b:FA c:A wait:5 b:FA", "last-ack", 10},
+		{opened + "c:FA b:FA b:A", "time-wait", 60}, // of both, which closed at the same time
 		{opened + "b:FA c:FA", "time-wait", 60},
 		{opened + "b:FA c:FA b:A wait:30 c:FA", "time-wait", 60},
 		{opened + "c:RA", "reset-client", 60},

@@ -120,8 +120,11 @@ func (c *Connection) hearSegment(p *packet, by side) {
 	if c.State == SYNACK && by == byClient && flags&flagACK != 0 && acknowledged < proofWindow {
 		c.State = Established
 	}
-	if flags&flagFIN != 0 {
+	switch {
+	case flags&flagFIN != 0:
 		c.State = next(afterFIN, c.State, by)
+	case c.State == LastAck && by == byBackend: // acknowledges a FIN after its own: both were closing
+		c.State = TimeWait
 	}
 }
 
