@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control bench-compare lint generate check-generated consul clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,19 @@ bench-converge: build host ## how long packets go on to a backend that turns cri
 
 bench-control: ## what the control plane takes for tables and changes
 	$(GO) test -run '^$$' -bench . ./dataplane ./dataplane/maglev ./controlplane/...
+
+BASE ?= main
+bench-compare: bin/benchstat ## bench-control of the revision BASE and of this one, in turns, by benchstat (BENCH=regexp: some)
+	@base=$$(mktemp -d); trap 'git worktree remove --force $$base/tree; rm -r $$base' EXIT; \
+	git worktree add -q --detach $$base/tree $(BASE); \
+	for turn in 1 2 3 4 5 6; do for side in before after; do \
+	  [ $$side = before ] && dir=$$base/tree || dir=$$PWD; \
+	  $(GO) test -C $$dir -run '^$$' -bench '$(or $(BENCH),.)' -benchtime 200ms ./dataplane ./dataplane/maglev ./controlplane/... >>$$base/$$side; \
+	done; done; \
+	bin/benchstat $$base/before $$base/after
+
+bin/benchstat: test/tools/go.mod
+	$(GO) build -C test/tools -o ../../bin/benchstat golang.org/x/perf/cmd/benchstat
 
 lint: bin/staticcheck ## gofmt, go vet, staticcheck, the import rule
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
