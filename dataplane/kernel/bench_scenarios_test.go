@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -19,7 +20,7 @@ type scenario struct {
 	inserts  bool   // every packet is remembered
 	before   func(*benchWorld)
 	beside   func(*benchWorld) (stop func()) // what goes on at the same time
-	cut      string                          // the step after which the program ends; "" is its own end
+	step     string                          // of bpf/steps.bpf.c; "" is the shipped program
 	against  string                          // the scenario of the empty program to compare with
 	nat      *natMix                         // its service's; nil is another mode
 	reply    bool                            // from a backend of nat
@@ -149,26 +150,31 @@ func unsettledScenarios() []scenario {
 	return all
 }
 
-// Services and backends beyond what caches hold. VIPs are consecutive addresses.
+// How many there are of them: beyond what caches hold.
+var (
+	vipCounts     = []int{1, 100, 10_000}
+	backendCounts = []int{10, 1000, 10_000}
+	serviceCounts = []int{1, 8, 64}
+)
+
+// VIPs are consecutive addresses.
 func sizeScenarios() (all []scenario) {
-	for _, vips := range []struct {
-		count int
-		mask  uint32
-	}{{1, 0}, {100, 63}, {10_000, 8191}} {
-		all = append(all, scenario{
-			name: fmt.Sprintf("vips-%d", vips.count), world: fmt.Sprintf("vips-%d", vips.count),
-			flow: segment4.spread(scattered{manyVIPs, vips.mask}),
-		})
+	for _, kind := range []struct {
+		name   string
+		counts []int
+		spread bool // over a VIP each, as far as they are a power of two
+	}{{"vips", vipCounts, true}, {"backends", backendCounts, false}, {"services", serviceCounts, true}} {
+		for _, count := range kind.counts {
+			s := scenario{name: fmt.Sprintf("%s-%d", kind.name, count), flow: segment4, flowBits: 19, outcome: "FORWARD", against: emptyTX}
+			if s.world = s.name; kind.spread {
+				s.flow = s.flow.spread(scattered{manyVIPs, 1<<(bits.Len(uint(count))-1) - 1})
+			}
+			all = append(all, s)
+		}
 	}
-	for _, backends := range []int{10, 1000, 10_000} {
-		name := fmt.Sprintf("backends-%d", backends)
-		all = append(all, scenario{name: name, world: name, flow: segment4})
-	}
-	all = append(all, scenario{name: "services-64", world: "services-64", flow: segment4.spread(scattered{manyVIPs, 63})})
-	for i := range all {
-		all[i].flowBits, all[i].outcome, all[i].against = 19, "FORWARD", emptyTX
-	}
-	return all
+	most := all[len(all)-1]
+	most.name, most.step, most.outcome = "step-"+most.name+"-slot-of-16-bits", "all-slot-of-16-bits", ""
+	return append(all, most)
 }
 
 // Wide VIPs are every other /28 of a range of addresses, so that a packet to one of

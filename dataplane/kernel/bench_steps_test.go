@@ -1,113 +1,91 @@
 package kernel
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
+
+	"github.com/pointsman/pointsman/dataplane"
 )
 
-// steps are the fast path's, each with the place in the source where the next one
-// begins. To know what a step costs, the shipped program is cut short there: it
-// ends, and all that comes after is left out. The first difference is to a program
-// that only ends.
-var steps = []struct{ name, file, next string }{
-	{"parse", "vip.h", "bpf_map_lookup_elem(&vips"},
-	{"vip", "judge.h", ""},
-	{"judge", "hash.h", ""},
-	{"hash", "slots.h", "bpf_map_lookup_elem(&slots"},
-	{"slot", "slots.h", "bpf_map_lookup_elem(&backends"},
-	{"backend", "encapsulate.h", ""},
-	{"encapsulate", "send.h", ""},
-	{"send-and-count", "", ""},
+// A file of tests, so that what is generated is one, too, and no part of what ships.
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types steps ../../bpf/steps.bpf.c -- -I../../bpf -idirafter /usr/include/x86_64-linux-gnu -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-function -fno-strict-aliasing
+
+// steps are the fast path's, and ways to take one that the balancer does not go.
+var steps = []string{
+	"enter", "parse", "vip", "judge", "hash", "slot", "backend", "encapsulate", "send", "count",
+	"all-vip-by-hash", "all-slot-of-16-bits", "all-whole-checksum", "all-count-twice", masks,
 }
+
+const masks = "all-masks"
 
 func stepScenarios() (all []scenario) {
+	at := segment4.at(portOf(dataplane.IPIP))
 	for _, step := range steps {
-		all = append(all, scenario{
-			name: "step-" + step.name, world: "settled", flow: segment4.at(81), flowBits: 19, against: emptyPass, cut: step.name,
-		})
+		all = append(all, scenario{name: "step-" + step, world: "settled", flow: at, flowBits: 19, against: emptyPass, step: step})
 	}
-	return all
+	return append(all, scenario{name: "step-all", world: "settled", flow: at, flowBits: 19, outcome: "FORWARD", against: emptyPass})
 }
 
-// cutShort is the shipped program, with the maps of a world, up to the end of a step.
-// Where the compiler has woven two steps into one, that may be no program that the
-// verifier takes.
-func (w *benchWorld) cutShort(tb testing.TB, step string) (*ebpf.Program, error) {
+// stepProgram is the program of bpf/steps.bpf.c for a step, with the maps of a world.
+func (w *benchWorld) stepProgram(tb testing.TB, step string) (*ebpf.Program, error) {
 	tb.Helper()
-	i := slices.IndexFunc(steps, func(s struct{ name, file, next string }) bool { return s.name == step })
-	if steps[i].file == "" {
-		return w.plane.objects.PointsmanLb, nil
+	if step == masks {
+		return w.masked(tb)
 	}
-	spec, err := loadLb()
+	spec, err := loadSteps()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	size(spec, w.options)
-	if err := spec.Variables[lbVarConfig].Set(settings(w.options, spec, 0)); err != nil {
+	shipped, err := loadLb()
+	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := endAt(spec.Programs[lbProgPointsmanLb].Instructions, steps[i].file, steps[i].next); err != nil {
-		return nil, fmt.Errorf("cutting the program after %s: %w", step, err)
+	size(shipped, w.options)
+	if err := spec.Variables[lbVarConfig].Set(settings(w.options, shipped, 0)); err != nil {
+		tb.Fatal(err)
 	}
 	replacements := maps.Clone(w.plane.maps())
 	maps.DeleteFunc(replacements, func(name string, _ *ebpf.Map) bool { return spec.Maps[name] == nil })
+	for name, m := range replacements {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	name := "step_" + strings.ReplaceAll(step, "-", "_")
+	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
 	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
 	if err != nil {
-		return nil, fmt.Errorf("loading the program, cut after %s: %w", step, err)
+		return nil, fmt.Errorf("loading the program of step %s: %w", step, err)
 	}
 	tb.Cleanup(loaded.Close)
-	return loaded.Programs[lbProgPointsmanLb], nil
+	return loaded.Programs[name], nil
 }
 
-// endAt writes over two instructions where a line of the source begins: a jump to
-// the end that is always taken, so that the verifier takes all that follows out.
-// Nothing may be moved, because jumps count instructions; and nobody may jump between
-// the two.
-func endAt(code asm.Instructions, file, text string) error {
-	at, exit, offset := -1, -1, 0
-	var offsets []int
-	targets := make(map[int]bool)
-	for i := range code {
-		if i > 0 && code[i].Symbol() != "" {
-			break // of the function
+// What is timed must be the balancer's way: whole, it makes of a packet what that does.
+func TestPrivilegedTheStepsEndWhereTheShippedProgramDoes(t *testing.T) {
+	needRoot(t)
+	w := worldOf(t, "settled", servicesOfModes(251)...)
+	frame := segment4.at(portOf(dataplane.IPIP)).frame()
+	want := w.send(frame)
+	for _, step := range steps {
+		program, err := w.stepProgram(t, step)
+		if err != nil {
+			t.Fatal(err)
 		}
-		offsets = append(offsets, offset)
-		offset += int(code[i].Size() / asm.InstructionSize)
-		switch op := code[i].OpCode.JumpOp(); op {
-		case asm.InvalidJumpOp, asm.Call:
-		case asm.Exit:
-			exit = i
-		default:
-			targets[offset+int(code[i].Offset)] = true
+		options := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
+		verdict, err := program.Run(&options)
+		if err != nil {
+			t.Fatal(err)
 		}
-		line, _ := code[i].Source().(*btf.Line)
-		if at < 0 && line != nil && strings.HasSuffix(line.FileName(), file) && strings.Contains(line.String(), text) {
-			at = i
+		out, whole := options.DataOut, step == "encapsulate" || step == "send" || step == "count" || strings.HasPrefix(step, "all-")
+		switch {
+		case !whole && verdict != xdpPass:
+			t.Errorf("%s: the verdict is %d", step, verdict)
+		case whole && step != "all-slot-of-16-bits" && (verdict != want.verdict || !bytes.Equal(out, want.frame)):
+			t.Errorf("%s: the verdict is %d on\n%x, want %d on\n%x", step, verdict, out, want.verdict, want.frame)
 		}
 	}
-	fits := func(i int) bool {
-		return code[i].Size() == asm.InstructionSize && code[i+1].Size() == asm.InstructionSize && !targets[offsets[i+1]]
-	}
-	for at >= 0 && at+1 < len(offsets) && !fits(at) {
-		at++
-	}
-	if at < 0 || exit < 0 || at+1 >= len(offsets) {
-		return fmt.Errorf("%s has no line with %q, or there is no end", file, text)
-	}
-	replace := func(i int, ins asm.Instruction) {
-		ins.Metadata = code[i].Metadata
-		code[i] = ins
-	}
-	replace(at, asm.Mov.Imm(asm.R0, xdpTX))
-	jump := asm.JEq.Imm(asm.R0, xdpTX, "")
-	jump.Offset = int16(offsets[exit] - offsets[at+1] - 1)
-	code[at+1] = jump
-	return nil
 }

@@ -101,7 +101,7 @@ func TestPrivilegedEveryScenarioIsWhatItSays(t *testing.T) {
 func oneWorldOfEachKind(all []scenario) []scenario {
 	chosen := make(map[string]string)
 	return slices.DeleteFunc(all, func(s scenario) bool {
-		if s.cut != "" {
+		if s.step != "" {
 			return true // it is no whole program
 		}
 		kind, _ := kindOf(s.world)

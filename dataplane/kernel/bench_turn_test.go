@@ -46,8 +46,8 @@ func prepare(tb testing.TB, s scenario, in *benchWorld) (p *prepared, err error)
 	var program *ebpf.Program
 	if s.empty != "" {
 		program = newProgram(tb, emptyPrograms[s.empty])
-	} else if program = in.plane.objects.PointsmanLb; s.cut != "" {
-		if program, err = in.cutShort(tb, s.cut); err != nil {
+	} else if program = in.plane.objects.PointsmanLb; s.step != "" {
+		if program, err = in.stepProgram(tb, s.step); err != nil {
 			return nil, err
 		}
 	}
