@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 // Position is a place in a file. Line and Column count from 1; Line 0 is the
@@ -106,33 +104,6 @@ func (s sources) mistake(at Position, summary, detail string) Error {
 		e.Source = legible(lines[at.Line-1])
 	}
 	return e
-}
-
-// secret finds literal secrets in a line of either syntax, also under a
-// mistyped key: a mistake beside a token must not carry the token into a log.
-var secret = regexp.MustCompile(`\b(?:tok[a-z]{0,4}|[a-z_]*secret[a-z_]*)"?\s*[=:][\s(\[]*"((?:[^"\\]|\\.)*)`)
-
-// legible makes a line fit for a terminal: no control characters, no secrets,
-// one rune out for each rune in.
-func legible(line []byte) string {
-	text := strings.ToValidUTF8(strings.TrimSuffix(string(line), "\r"), "?")
-	var masked strings.Builder
-	rest := 0
-	for _, at := range secret.FindAllStringSubmatchIndex(text, -1) {
-		if strings.HasPrefix(text[at[2]:at[3]], "${env(") {
-			continue
-		}
-		masked.WriteString(text[rest:at[2]])
-		masked.WriteString(strings.Repeat("*", len([]rune(text[at[2]:at[3]]))))
-		rest = at[3]
-	}
-	masked.WriteString(text[rest:])
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, masked.String())
 }
 
 // window cuts a long line, such as that of minified JSON, to what is around
