@@ -108,7 +108,8 @@ func (d *Dice) leaveSum(frame []byte) {
 	if f == nil {
 		return
 	}
-	at, length := f.transport+16, len(frame)-f.transport
+	at := f.transport + 16
+	var length int
 	if frame[14]>>4 == 4 {
 		length = int(binary.BigEndian.Uint16(frame[16:])) - 20
 	} else {
