@@ -70,6 +70,7 @@ Examples:
 type top struct {
 	ask interface {
 		Status(ctx context.Context) (api.Status, error)
+		Services(ctx context.Context) (api.Services, error)
 		Backends(ctx context.Context, service string) (api.Backends, error)
 	}
 	service string
@@ -83,12 +84,27 @@ func (t *top) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := t.ask.Backends(ctx, t.service)
+	services, err := t.services(ctx)
 	if err != nil {
 		return err
 	}
-	t.view.take(clock(), status, list.Services)
+	t.view.take(clock(), status, services)
 	return nil
+}
+
+// services have their backends only if these are to be seen: there may be a hundred
+// thousand.
+func (t *top) services(ctx context.Context) ([]api.ServiceBackends, error) {
+	if t.view.backends || t.service != "" {
+		list, err := t.ask.Backends(ctx, t.service)
+		return list.Services, err
+	}
+	list, err := t.ask.Services(ctx)
+	all := make([]api.ServiceBackends, 0, len(list.Services))
+	for _, s := range list.Services {
+		all = append(all, api.ServiceBackends{Service: s})
+	}
+	return all, err
 }
 
 // once prints what passes within one interval.
@@ -149,20 +165,28 @@ func (t *top) live(ctx context.Context, keyboard io.Reader, screen *os.File) err
 		case <-ctx.Done():
 			return nil
 		case key, open := <-keys:
+			had := t.view.backends
 			if !open {
 				keys = nil // without a keyboard it goes on
 			} else if t.view.press(key) {
 				return nil
 			}
-		case <-tick.C:
-			if t.view.paused {
-				continue
+			if t.view.backends != had {
+				t.lookAgain(ctx)
 			}
-			t.view.lost = ""
-			if err := t.look(ctx); err != nil && ctx.Err() == nil {
-				t.view.lost = err.Error()
+		case <-tick.C:
+			if !t.view.paused {
+				t.lookAgain(ctx)
 			}
 		}
+	}
+}
+
+// lookAgain looks, and shows why it cannot.
+func (t *top) lookAgain(ctx context.Context) {
+	t.view.lost = ""
+	if err := t.look(ctx); err != nil && ctx.Err() == nil {
+		t.view.lost = err.Error()
 	}
 }
 

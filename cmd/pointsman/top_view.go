@@ -86,6 +86,32 @@ func (v *topView) perSecond(before, now uint64) float64 {
 
 // rows are what is to be shown, in order.
 func (v *topView) rows() []topRow {
+	rows := v.serviceRows()
+	if v.backends {
+		rows = v.backendRows()
+	}
+	rows = slices.DeleteFunc(rows, func(r topRow) bool { return !strings.Contains(strings.Join(r.cells(true), " "), v.filter) })
+	slices.SortStableFunc(rows, v.compare)
+	return rows
+}
+
+func (v *topView) serviceRows() []topRow {
+	before := map[string]api.Service{}
+	for _, s := range v.before.services {
+		before[s.Name] = s.Service
+	}
+	rows := []topRow{}
+	for _, s := range v.now.services {
+		row := topRow{Name: s.Name, State: s.State, Up: s.BackendsUp, Total: s.BackendsTotal, Reason: s.Reason}
+		if was, known := before[s.Name]; known {
+			row.Rates = v.rates(was.NewFlows, s.NewFlows, was.Packets, s.Packets, was.Bytes, s.Bytes)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (v *topView) backendRows() []topRow {
 	before := map[[2]string]api.Backend{}
 	for _, s := range v.before.services {
 		for _, b := range s.Backends {
@@ -94,26 +120,19 @@ func (v *topView) rows() []topRow {
 	}
 	rows := []topRow{}
 	for _, s := range v.now.services {
-		whole := topRow{Name: s.Name, State: s.State, Up: s.BackendsUp, Total: s.BackendsTotal, Reason: s.Reason}
 		for _, b := range s.Backends {
 			row := topRow{Name: s.Name, Backend: b.Address, State: b.State, Up: s.BackendsUp, Total: s.BackendsTotal, Reason: b.Reason}
 			if was, known := before[[2]string{s.Name, b.Address}]; known {
-				row.Rates = api.Rates{NewFlows: v.perSecond(was.NewFlows, b.NewFlows), Packets: v.perSecond(was.Packets, b.Packets), Bits: 8 * v.perSecond(was.Bytes, b.Bytes)}
+				row.Rates = v.rates(was.NewFlows, b.NewFlows, was.Packets, b.Packets, was.Bytes, b.Bytes)
 			}
-			whole.Rates.NewFlows += row.Rates.NewFlows
-			whole.Rates.Packets += row.Rates.Packets
-			whole.Rates.Bits += row.Rates.Bits
-			if v.backends {
-				rows = append(rows, row)
-			}
-		}
-		if !v.backends {
-			rows = append(rows, whole)
+			rows = append(rows, row)
 		}
 	}
-	rows = slices.DeleteFunc(rows, func(r topRow) bool { return !strings.Contains(strings.Join(r.cells(true), " "), v.filter) })
-	slices.SortStableFunc(rows, v.compare)
 	return rows
+}
+
+func (v *topView) rates(flowsBefore, flows, packetsBefore, packets, bytesBefore, bytes uint64) api.Rates {
+	return api.Rates{NewFlows: v.perSecond(flowsBefore, flows), Packets: v.perSecond(packetsBefore, packets), Bits: 8 * v.perSecond(bytesBefore, bytes)}
 }
 
 func (v *topView) compare(a, b topRow) int {
@@ -216,7 +235,7 @@ func (v *topView) frame(width, height int) string {
 // head are the lines above the table.
 func (v *topView) head() []string {
 	var all api.Rates
-	for _, row := range (&topView{now: v.now, before: v.before, measured: v.measured}).rows() {
+	for _, row := range v.serviceRows() {
 		all.NewFlows += row.Rates.NewFlows
 		all.Packets += row.Rates.Packets
 		all.Bits += row.Rates.Bits
