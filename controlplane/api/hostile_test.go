@@ -210,8 +210,9 @@ func TestASlowClientIsNotWaitedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow.Go(func() {
-			if text, err := io.ReadAll(conn); err != nil || bytes.Contains(text, []byte(" 200 ")) {
-				t.Errorf("%q is answered with %q, %v", begun.text, text, err)
+			// It is closed, with an answer or without, and perhaps with what was not read.
+			if text, _ := io.ReadAll(conn); bytes.Contains(text, []byte(" 200 ")) {
+				t.Errorf("%q is answered with %q", begun.text, text)
 			}
 		})
 	}
