@@ -59,7 +59,9 @@ Examples:
 			}
 			if c.Bool("follow") {
 				f := eventFollower{ask: client.Events, service: service, out: c.App.Writer, messages: c.App.ErrWriter, json: c.String("output") == "json"}
-				return f.follow(c.Context, list)
+				ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, unix.SIGTERM)
+				defer stop()
+				return f.follow(ctx, list)
 			}
 			if c.String("output") == "json" {
 				return printJSON(c.App.Writer, list)
@@ -126,8 +128,6 @@ const followWait = time.Minute
 const followAgain = time.Second
 
 func (f *eventFollower) follow(ctx context.Context, list api.Events) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
-	defer stop()
 	for {
 		if err := f.print(list); err != nil {
 			return err
