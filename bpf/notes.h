@@ -34,7 +34,7 @@ struct {
  * bytes come to mean something else, and then takeover.go says what becomes of them.
  */
 enum layout_version {
-	LAYOUT_VERSION = 2,	/* 1 had no map to say so */
+	LAYOUT_VERSION = 3,	/* 1 had no map to say so; in 2 the ports of connections had other places */
 };
 
 struct layout {

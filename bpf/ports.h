@@ -50,10 +50,17 @@ static __always_inline __u64 reply_hash(const struct address *backend, __be16 po
 	return flow_hash(sum);
 }
 
-/* Where in the replies a port is. Neighbouring ports are neighbours there, so that those of one backend never meet. */
+/*
+ * Where in the replies a port is. Neighbouring ports are neighbours there, and from one
+ * eight of them to the next it is an odd step, so that those of one backend never meet
+ * in a table that has room for them. Each backend has a step of its own: else two that
+ * begin near each other would share all their places.
+ */
 static __always_inline __u32 place_of(__u64 hash, __u32 port)
 {
-	return (((__u32)hash + port / TAGS_PER_LINE) & config.reply_mask) * TAGS_PER_LINE + port % TAGS_PER_LINE;
+	__u32 step = (__u32)(hash >> 32) | 1;
+
+	return (((__u32)hash + port / TAGS_PER_LINE * step) & config.reply_mask) * TAGS_PER_LINE + port % TAGS_PER_LINE;
 }
 
 static __always_inline __u64 *find_reply(__u32 place)

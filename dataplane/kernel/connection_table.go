@@ -131,7 +131,8 @@ func (t *connectionTable) placeOf(entry *lbConnection) (place int, digest uint64
 	backend := netip.AddrPortFrom(decodeAddress(entry.BackendAddress), decodePort(entry.BackendPort))
 	hash := t.hash.Port(backend, decodeAddress(entry.Source), dataplane.Protocol(entry.Protocol))
 	port, lines := uint32(decodePort(entry.SourcePort)), uint32(len(t.replies))/tagsPerLine
-	return int((uint32(hash)+port/tagsPerLine)&(lines-1)*tagsPerLine + port%tagsPerLine), hash >> replyDigestShift
+	step := uint32(hash>>32) | 1
+	return int((uint32(hash)+port/tagsPerLine*step)&(lines-1)*tagsPerLine + port%tagsPerLine), hash >> replyDigestShift
 }
 
 // find is where the connection of an entry's client is, if it is not over.

@@ -60,7 +60,7 @@ func TestPrivilegedMapsOfALaterBuildAreRefusedWithWhatToDoAndGoOnForwarding(t *t
 			plane.Close()
 			t.Fatal("it was opened")
 		}
-		for _, words := range []string{"of a later build", "layout is number 3", "up to 2", "Start that build again", "pointsman detach --pin-dir " + dir} {
+		for _, words := range []string{"of a later build", "layout is number 4", "up to 3", "Start that build again", "pointsman detach --pin-dir " + dir} {
 			if !strings.Contains(err.Error(), words) {
 				t.Errorf("it says %q, without %q", err, words)
 			}

@@ -249,7 +249,7 @@ type lbLayout struct {
 type lbLayoutVersion uint32
 
 const (
-	lbLayoutVersionLAYOUT_VERSION lbLayoutVersion = 2
+	lbLayoutVersionLAYOUT_VERSION lbLayoutVersion = 3
 )
 
 type lbMapTypes struct {

@@ -36,7 +36,7 @@ func isOfConnections(name string) bool {
 // sharesConnections tells whether the new program can use the old table of
 // connections, as both then do while links are switched, and nothing is lost.
 func sharesConnections(from *generation, want *ebpf.CollectionSpec, secret uint64) bool {
-	shares := from.secret == secret
+	shares := from.secret == secret && from.version == lbLayoutVersionLAYOUT_VERSION
 	for name, spec := range want.Maps {
 		if !isOfConnections(name) {
 			continue

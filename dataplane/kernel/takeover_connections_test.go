@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -329,5 +331,70 @@ func (u *natUpgrade) noteOtherwise() {
 	pin := filepath.Join(u.options.PinDir, "maps", lbMapConnections)
 	if err := errors.Join(noteTypes(notes, spec), os.Remove(pin), other.Pin(pin)); err != nil {
 		u.t.Fatal(err)
+	}
+}
+
+// hundredThousand opens connections by frames that are made once, and returns the port
+// that each has towards its backend.
+func (s *natStage) hundredThousand(count int) []uint16 {
+	s.t.Helper()
+	const source, destination = 14 + 12, 14 + 16 // of the IPv4 header
+	const fromPort, toPort = 14 + 20, 14 + 22
+	syn, segment := knock(clientOf(0)), knock(clientOf(0))
+	segment.flags, segment.seq, segment.ack = "A", 1001, 5001
+	first, later := syn.frame(s.t), segment.frame(s.t)
+	reply := answer(s.open(clientOf(count)), "SA", "").frame(s.t)
+	ports := make([]uint16, count)
+	for i := range ports {
+		client := clientOf(i).Addr().As4()
+		copy(first[source:], client[:])
+		copy(later[source:], client[:])
+		got := s.run(first)
+		ports[i] = binary.BigEndian.Uint16(got[fromPort:])
+		copy(reply[source:], got[destination:][:4])
+		binary.BigEndian.PutUint16(reply[toPort:], ports[i])
+		s.run(reply)
+		s.run(later)
+	}
+	return ports
+}
+
+func TestPrivilegedAHundredThousandConnectionsAreAllTakenOver(t *testing.T) {
+	const count = 100_000
+	var backends []dataplane.Backend
+	for addr := backend4; len(backends) < 6; addr = addr.Next() {
+		backends = append(backends, natBackend(addr))
+	}
+	u := newNATUpgrade(t, 1<<18, dataplane.DefaultNATSettings())
+	u.old.serve(backends...)
+	ports := u.old.hundredThousand(count)
+	u.options.Connections = 1 << 19
+	next := u.open()
+	began := time.Now()
+	u.switchTo(next)
+	t.Logf("the switch took %v", time.Since(began))
+	open := 0
+	for c := range next.plane.Connections(monotonicSecond()) {
+		if c.State == "established" {
+			open++
+		}
+	}
+	if open != count+1 {
+		t.Errorf("%d connections are established, want %d", open, count+1)
+	}
+	segment := knock(clientOf(0))
+	segment.flags = "A"
+	frame := segment.frame(t)
+	for i, port := range ports {
+		client := clientOf(i).Addr().As4()
+		copy(frame[14+12:], client[:])
+		if got := binary.BigEndian.Uint16(next.run(frame)[14+20:]); got != port {
+			t.Fatalf("connection %d had port %d, and has %d", i, port, got)
+		}
+	}
+	for name, n := range next.counters() {
+		if strings.HasPrefix(name, "DROP") && n > 0 {
+			t.Errorf("%d packets met %s", n, name)
+		}
 	}
 }

@@ -175,7 +175,8 @@ func (t *Connections) PortPlace(backend, source netip.AddrPort, protocol datapla
 		sum += nh(to[0], to[1], 4) + nh(to[2], from[0], 6) + nh(from[1], from[2], 8)
 	}
 	hash := fmix64(sum ^ t.hash.FlowSeed)
-	line := uint64(uint32(hash)+uint32(source.Port())/perLine) & uint64(replyLines*len(t.Lines)-1)
+	step := uint32(hash>>32) | 1 // each backend's own
+	line := uint64(uint32(hash)+uint32(source.Port())/perLine*step) & uint64(replyLines*len(t.Lines)-1)
 	return line*perLine + uint64(source.Port())%perLine, uint32(hash >> 40)
 }
 

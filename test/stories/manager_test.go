@@ -146,7 +146,7 @@ func TestPrivilegedTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 	s.must(s.Start())
 	_, err = s.AwaitReady(t.Context())
 	s.must(err)
-	if !strings.Contains(s.Log(), `"the maps of an earlier build are taken over","layout":2,"to":2,"lost":"nothing"`) {
+	if !strings.Contains(s.Log(), `"the maps of an earlier build are taken over","layout":3,"to":3,"lost":"nothing"`) {
 		t.Error("nothing was taken over, or something was lost")
 	}
 	s.must(s.Daemon.Stop())

@@ -37,7 +37,7 @@ func TestPrivilegedAnUpgradeToOtherMapsInTheMidstOfAChangeLosesNothing(t *testin
 			s.must(s.Start())
 			now, err := s.AwaitReady(t.Context())
 			s.must(err)
-			if !strings.Contains(s.Log(), `"the maps of an earlier build are taken over","layout":1,"to":2,"lost":"nothing"`) {
+			if !strings.Contains(s.Log(), `"the maps of an earlier build are taken over","layout":1,"to":3,"lost":"nothing"`) {
 				t.Error("nothing was taken over, or something was lost")
 			}
 			if now.Outcomes["FORWARD"] < 1000 {
