@@ -1,10 +1,12 @@
 package kernel
 
 import (
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -186,6 +188,50 @@ func TestPrivilegedPacketsForEachOfManyVIPsAreForwardedAndForNoOther(t *testing.
 		send(all[:many], "backend 1")
 		send(all[many:], "PASS_NOT_VIP")
 		slices.Reverse(all)
+	}
+}
+
+// The VIP is put anew all the time, as for each phase that begins or ends, and one that
+// has its place comes and goes.
+func TestPrivilegedPacketsForAVIPAreForwardedWhileItsPlaceChanges(t *testing.T) {
+	const changes, packets, atOnce = 2000, 1 << 18, 1 << 15
+	h := newHarness(t)
+	service := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback))
+	sharePlace(&service)
+	h.want(service)
+	kept, other := service.VIPs[0], service.VIPs[len(service.VIPs)-1]
+	entry := h.tables.VIPs[kept]
+	driver := flowDriver(t, h.plane.objects.PointsmanLb, 16, segment4)
+	before, over, done := h.counters(), make(chan struct{}), make(chan error)
+	var sent atomic.Uint64
+	go func() {
+		var failures error
+		for {
+			_, _, err := driver.Benchmark(segment4.frame(), atOnce, nil)
+			sent.Add(atOnce)
+			select {
+			case <-over:
+				done <- errors.Join(failures, err)
+				return
+			default:
+				failures = errors.Join(failures, err)
+			}
+		}
+	}()
+	var failure error
+	for i := 0; i < changes || sent.Load() < packets; i++ {
+		entry.Unsettled = !entry.Unsettled
+		failure = errors.Join(failure, h.plane.Write(dataplane.PutVIP{VIP: kept, Entry: entry}),
+			h.plane.Write(dataplane.PutVIP{VIP: other, Entry: entry}), h.plane.Write(dataplane.DeleteVIP{VIP: other}))
+	}
+	close(over)
+	if err := errors.Join(failure, <-done); err != nil {
+		t.Fatal(err)
+	}
+	after := h.counters()
+	// A run that a signal interrupts is begun anew, so that there may be more than were asked for.
+	if got := after["backend 1"] - before["backend 1"]; got < sent.Load() || after["PASS_NOT_VIP"] != before["PASS_NOT_VIP"] {
+		t.Errorf("%d of %d packets were forwarded, and %d passed", got, sent.Load(), after["PASS_NOT_VIP"]-before["PASS_NOT_VIP"])
 	}
 }
 
