@@ -73,9 +73,9 @@ type daemon struct {
 	writing   backoff
 	audited   time.Time
 
-	generation    uint64 // how often the tables were changed
-	writeFailures uint64
-	consulSaid    time.Time // the first answer that this turn of the loop is about; zero is none
+	generation    uint64            // how often the tables were changed
+	writeFailures map[string]uint64 // by map
+	consulSaid    time.Time         // the first answer that this turn of the loop is about; zero is none
 
 	samples   samples // of the counters, at each audit
 	settling  settling

@@ -44,9 +44,7 @@ func (j *journal) changes(now desired.Report, why causes) {
 	for _, s := range j.told.Services {
 		if _, still := now.Service(s.Name); !still {
 			j.events.tell(slog.LevelInfo, api.Event{Kind: kindService, Text: "service is gone", Service: s.Name, Was: string(s.State), State: "gone"})
-			for _, b := range s.Backends {
-				j.moves.forget(s.Name, b)
-			}
+			j.moves.forgetService(s)
 		}
 	}
 	j.told, j.looked = now, why.looked

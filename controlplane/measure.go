@@ -8,6 +8,7 @@ import (
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/controlplane/desired"
 	"github.com/pointsman/pointsman/controlplane/discovery/consul"
+	"github.com/pointsman/pointsman/dataplane"
 )
 
 // Measure is all that a scrape asks, for the API.
@@ -17,11 +18,21 @@ func (d *daemon) Measure() (api.Measurements, error) {
 	if err != nil {
 		return api.Measurements{}, err
 	}
+	changes, rejections := d.moves.list()
 	return api.Measurements{
 		Status: d.status(p, &counters), Services: p.services(counters), Traffic: sums,
-		StateChanges: d.moves.list(), Generation: p.generation, WriteFailures: p.writeFailures,
+		StateChanges: changes, Rejections: rejections, Generation: p.generation, WriteFailures: writeFailures(p.writeFailures),
 		Consul: consulCounts(d.consulCounts()), NoBackends: !p.loaded.file.BackendMetrics,
 	}, nil
+}
+
+// writeFailures are those of every map, also of those that have none.
+func writeFailures(counts map[string]uint64) map[string]uint64 {
+	all := map[string]uint64{}
+	for _, name := range dataplane.Maps {
+		all[name] = counts[name]
+	}
+	return all
 }
 
 func consulCounts(n consul.Counts) api.ConsulCounts {
@@ -43,6 +54,8 @@ func consulCounts(n consul.Counts) api.ConsulCounts {
 type moves struct {
 	mu     sync.Mutex
 	counts map[api.BackendName]map[string]uint64
+	// rejections are those of services, by reason.
+	rejections map[string]map[string]uint64
 }
 
 func (m *moves) moved(service string, b desired.BackendReport) {
@@ -56,6 +69,30 @@ func (m *moves) moved(service string, b desired.BackendReport) {
 		m.counts[name] = map[string]uint64{}
 	}
 	m.counts[name][string(b.State)]++
+	if b.State == desired.BackendRejected {
+		m.reject(service, string(b.Rejection))
+	}
+}
+
+// reject is for who holds the lock.
+func (m *moves) reject(service, reason string) {
+	if m.rejections == nil {
+		m.rejections = map[string]map[string]uint64{}
+	}
+	if m.rejections[service] == nil {
+		m.rejections[service] = map[string]uint64{}
+	}
+	m.rejections[service][reason]++
+}
+
+// forgetService is for one that is gone, with its backends.
+func (m *moves) forgetService(s desired.ServiceReport) {
+	for _, b := range s.Backends {
+		m.forget(s.Name, b)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.rejections, s.Name)
 }
 
 // forget is for a backend that is gone.
@@ -65,14 +102,18 @@ func (m *moves) forget(service string, b desired.BackendReport) {
 	delete(m.counts, api.BackendName{Service: service, Address: address(b)})
 }
 
-func (m *moves) list() map[api.BackendName]map[string]uint64 {
+func (m *moves) list() (changes map[api.BackendName]map[string]uint64, rejections map[string]map[string]uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make(map[api.BackendName]map[string]uint64, len(m.counts))
-	for name, counts := range m.counts {
-		all[name] = maps.Clone(counts)
+	return cloneEach(m.counts), cloneEach(m.rejections)
+}
+
+func cloneEach[K comparable](all map[K]map[string]uint64) map[K]map[string]uint64 {
+	copies := make(map[K]map[string]uint64, len(all))
+	for key, counts := range all {
+		copies[key] = maps.Clone(counts)
 	}
-	return all
+	return copies
 }
 
 // answered notes Consul's answers that a decision is about to be made from.

@@ -158,12 +158,24 @@ func TestChangesOfTheTablesAreCountedAndTimed(t *testing.T) {
 	scrape(t, func(s scraped) {
 		s.wants("before Consul's first word", "pointsman_generation 0", "pointsman_convergence_duration_seconds_count 0")
 		s.see(bothServe)
-		s.wants("after it", "pointsman_generation 1", "pointsman_convergence_duration_seconds_count 1", "pointsman_map_apply_duration_seconds_count 1", "pointsman_map_errors_total 0")
+		s.wants("after it", "pointsman_generation 1", "pointsman_convergence_duration_seconds_count 1", "pointsman_map_apply_duration_seconds_count 1", `pointsman_map_errors_total{map="slots"} 0`, `pointsman_map_errors_total{map="egress"} 0`)
 		s.plane.FailAfter(0)
 		s.see(oneServes)
 		s.plane.FailAfter(-1)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		s.wants("after a failure", "no pointsman_map_errors_total 0", "no pointsman_generation 1\n")
+		s.wants("after a failure", `no pointsman_map_errors_total{map="services"} 0`, `pointsman_map_errors_total{map="egress"} 0`, "no pointsman_generation 1\n")
+	})
+}
+
+func TestRejectionsAreCountedByTheirReason(t *testing.T) {
+	scrape(t, func(s scraped) {
+		s.see("10.20.0.11 passing\n127.0.0.1 passing\n192.0.2.77 passing")
+		s.see(oneServes)
+		s.see("10.20.0.11 passing\n192.0.2.77 passing")
+		s.wants("after three of them", `pointsman_instances_rejected_total{reason="address",service="web"} 1`, `pointsman_instances_rejected_total{reason="vip",service="web"} 2`)
+		s.event("reload", "", "", []byte(strings.ReplaceAll(measured, `"web"`, `"www"`)))
+		synctest.Wait()
+		s.wants("when the service is gone", "no pointsman_instances_rejected_total")
 	})
 }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"maps"
 	"net"
 
 	"github.com/pointsman/pointsman/controlplane/api"
@@ -24,7 +25,8 @@ type page struct {
 	samples         samples
 	drift           drift
 
-	generation, writeFailures uint64
+	generation    uint64
+	writeFailures map[string]uint64 // by map
 
 	attached  []dataplane.Attachment
 	attachErr error
@@ -38,7 +40,7 @@ func (d *daemon) publish() {
 	p := &page{
 		loaded: d.loaded, refused: d.refused, report: d.report, problems: d.problems,
 		placed: d.placed, census: d.settling.last, lastApply: d.lastApply, samples: d.samples, drift: d.drift,
-		generation: d.generation, writeFailures: d.writeFailures,
+		generation: d.generation, writeFailures: maps.Clone(d.writeFailures),
 		attached: d.attach.done, attachErr: d.attach.err,
 		rates: &d.rates,
 		views: map[string]view{}, unkept: d.keeper.warning, unserved: d.web.Problem,

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -78,7 +79,7 @@ func (d *daemon) carryOut(steps []dataplane.Step) error {
 	began := time.Now()
 	apply := func() error { return dataplane.Apply(d.tables, steps, d.plane) }
 	if err := d.traffic.during(d.tables, steps, apply); err != nil {
-		d.writeFailures++
+		d.failedToWrite(err)
 		d.lastApply = &applied{at: began, steps: len(steps), took: time.Since(began), err: err}
 		d.tables, d.exact = nil, false
 		d.tellOfTables(slog.LevelError, "the tables could not be written", err, "retry_in", d.writing.failed())
@@ -89,6 +90,17 @@ func (d *daemon) carryOut(steps []dataplane.Step) error {
 	d.placed.count(d.tables, touched(d.tables, steps))
 	d.settling.notice(d.tables)
 	return nil
+}
+
+// failedToWrite counts a failure for the map that it is about.
+func (d *daemon) failedToWrite(err error) {
+	var failed *dataplane.WriteError
+	if errors.As(err, &failed) {
+		if d.writeFailures == nil {
+			d.writeFailures = map[string]uint64{}
+		}
+		d.writeFailures[dataplane.MapOf(failed.Step)]++
+	}
 }
 
 // readAgain reads the tables where a failure left them in doubt.

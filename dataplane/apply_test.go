@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,4 +77,24 @@ func held(t *testing.T, plane *fake.Tables) *Tables {
 		t.Fatal(err)
 	}
 	return tables
+}
+
+func TestEveryStepIsAboutOneOfTheMaps(t *testing.T) {
+	wide := VIP{Wide: Wide{HostBits: 8}}
+	for step, want := range map[Step]string{
+		PutEgress{}: "egress", DeleteEgress{}: "egress", PutBackend{}: "backends", DeleteBackend{}: "backends",
+		PutService{}: "services", DeleteService{}: "services", PutAddress{}: "vip_addresses", DeleteAddress{}: "vip_addresses",
+		PutVIP{}: "vips", DeleteVIP{}: "vips", PutVIP{VIP: wide}: "wide_vips", DeleteVIP{VIP: wide}: "wide_vips",
+		PutPrefix{}: "wide_prefixes", DeletePrefix{}: "wide_prefixes", PutQUICID{}: "quic_ids", DeleteQUICID{}: "quic_ids",
+		SeeWide{}: "switches", SeeNAT{}: "switches",
+	} {
+		if got := MapOf(step); got != want || !slices.Contains(Maps, got) {
+			t.Errorf("%T is about %q, not %q", step, got, want)
+		}
+	}
+	for _, step := range []Step{PutNAT{}, PutSlots{}, PutConditions{}} { // no keys of Go maps
+		if got := MapOf(step); !slices.Contains(Maps, got) {
+			t.Errorf("%T is about %q", step, got)
+		}
+	}
 }

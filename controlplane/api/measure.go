@@ -16,11 +16,14 @@ type Measurements struct {
 	// Traffic is what services were sent, by name. It never falls, as sums over
 	// the backends of now would.
 	Traffic map[string]Traffic
+	// Rejections are instances that came to be rejected, by service and why.
+	Rejections map[string]map[string]uint64
 	// StateChanges are the states that backends came to be in, and how often.
 	StateChanges map[BackendName]map[string]uint64
 	// Generation is how often the tables were changed.
-	Generation    uint64
-	WriteFailures uint64
+	Generation uint64
+	// WriteFailures are changes of the tables that failed, by the map that refused.
+	WriteFailures map[string]uint64
 	Consul        ConsulCounts
 	// NoBackends leaves the metrics of single backends out.
 	NoBackends bool

@@ -51,13 +51,14 @@ var (
 	flowRefusals  = describe("flow_table_refusals_total", "Flows that were not remembered for want of room, since the maps were made.")
 	natOpen       = describe("nat_connections", "Connections of forward = nat, as of the last count.")
 	natCapacity   = describe("nat_connections_capacity", "Connections of forward = nat that there can be.")
-	mapErrors     = describe("map_errors_total", "Changes of the tables that failed, and were tried again.")
+	mapErrors     = describe("map_errors_total", "Changes of the tables that failed, and were tried again, by the map that refused.", "map")
 	driftRepairs  = describe("drift_repairs_total", "Times that something was found otherwise than the daemon had left it, and mended.")
 
 	consulUp       = describe("consul_up", "1 while Consul confirms the backends of every service that asks it.")
 	consulAge      = describe("consul_view_age_seconds", "How long ago Consul confirmed the backends of a service.", "service")
 	consulWatches  = describe("consul_watches", "Questions to Consul that wait for a change.")
 	consulRequests = describe("consul_requests_total", "Questions to Consul by result.", "result")
+	rejections     = describe("instances_rejected_total", "How often an instance came to be rejected as a backend of a service, by reason.", "service", "reason")
 	consulHolds    = describe("consul_holds_total", "Answers of Consul that were not used, by reason.", "reason")
 )
 
@@ -85,6 +86,9 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	for _, s := range now.Services {
 		c.service(s)
 		c.traffic(s.Name, now.Traffic[s.Name])
+		for reason, n := range now.Rejections[s.Name] {
+			c.counter(rejections, n, s.Name, reason)
+		}
 		if !now.NoBackends {
 			c.backends(s, now.StateChanges)
 		}
@@ -117,7 +121,9 @@ func (c collecting) daemon(now Measurements) {
 	c.gauge(reloadSuccess, one(status.Config.Error == ""))
 	c.gauge(reloadTime, seconds(status.Config.Loaded))
 	c.gauge(generation, float64(now.Generation))
-	c.counter(mapErrors, now.WriteFailures)
+	for name, failures := range now.WriteFailures {
+		c.counter(mapErrors, failures, name)
+	}
 	c.counter(driftRepairs, uint64(status.DriftRepairs))
 }
 

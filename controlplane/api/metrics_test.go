@@ -29,7 +29,8 @@ func (complete) Measure() (Measurements, error) {
 	service := Service{Name: "web", ViewConfirmed: &now, BackendsUp: 1, Phases: map[string]Phases{"tcp": {Settled: 251}}}
 	return Measurements{
 		Status: status, Services: []ServiceBackends{{service, []Backend{backend}}},
-		Traffic:      map[string]Traffic{"web": {Packets: 1 << 60, Bytes: 2, NewFlows: 3}},
+		Traffic:    map[string]Traffic{"web": {Packets: 1 << 60, Bytes: 2, NewFlows: 3}},
+		Rejections: map[string]map[string]uint64{"web": {"port": 1}}, WriteFailures: map[string]uint64{"slots": 1},
 		StateChanges: map[BackendName]map[string]uint64{{"web", backend.Address}: {"up": 1}},
 		Consul:       ConsulCounts{Watches: 1, Requests: map[string]uint64{"ok": 1}, Holds: map[string]uint64{"403": 1}},
 	}, nil

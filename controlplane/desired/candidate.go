@@ -53,8 +53,8 @@ func candidates(guard guard, s Service, instances []Instance) []backend {
 	speaker := make(map[dataplane.ID]*backend, len(all))
 	for i := range all {
 		b := &all[i]
-		if text := guard.objection(s, b.facts); text != "" {
-			b.State, b.Reason = BackendRejected, text
+		if kind, text := guard.objection(s, b.facts); text != "" {
+			b.State, b.Rejection, b.Reason = BackendRejected, kind, text
 			continue
 		}
 		b.Key = s.identity(*b)
@@ -112,7 +112,7 @@ func (b *backend) rejectDuplicate(s Service, of backend) {
 	if name == "" {
 		name = netip.AddrPortFrom(of.Addr, of.Port).String()
 	}
-	b.State, b.Key = BackendRejected, dataplane.ID{}
+	b.State, b.Rejection, b.Key = BackendRejected, Duplicate, dataplane.ID{}
 	if s.PortMapping && b.Port != of.Port {
 		b.Reason = fmt.Sprintf("listens on port %d beside %s on %d of the same host, and nothing under %s tells them apart: gue does", b.Port, name, of.Port, s.Forward)
 		return

@@ -58,29 +58,29 @@ func (g guard) owner(addr netip.Addr) (service string, own bool) {
 	return "", false
 }
 
-// objection says why the instance can never be a backend of the service, or "".
-// Whoever can register a service in Consul can put any address there, so every
-// instance passes here, whatever its source.
-func (g guard) objection(s Service, i Instance) string {
+// objection says why the instance can never be a backend of the service, in a word and
+// in a sentence, or "". Whoever can register a service in Consul can put any address
+// there, so every instance passes here, whatever its source.
+func (g guard) objection(s Service, i Instance) (kind Rejection, text string) {
 	if i.Rejected != "" {
-		return i.Rejected
+		return BadRegistration, i.Rejected
 	}
-	if text := g.forbidden(i.Addr); text != "" {
-		return text
+	if kind, text := g.forbidden(i.Addr); text != "" {
+		return kind, text
 	}
 	if len(s.AllowedBackends) > 0 && !inside(s.AllowedBackends, i.Addr) {
-		return fmt.Sprintf("%s is outside allowed_backends", i.Addr)
+		return NotAllowed, fmt.Sprintf("%s is outside allowed_backends", i.Addr)
 	}
 	if s.changesPort() {
 		if i.Port == 0 && !s.hasDefaultPort() {
-			return fmt.Sprintf("has no port, and %s needs one where the VIPs have several", s.Forward)
+			return BadPort, fmt.Sprintf("has no port, and %s needs one where the VIPs have several", s.Forward)
 		}
-		return ""
+		return "", ""
 	}
 	if i.Port != 0 && !listensOn(s, i.Port) {
-		return g.objectionToPort(s, i.Port)
+		return BadPort, g.objectionToPort(s, i.Port)
 	}
-	return ""
+	return "", ""
 }
 
 // objectionToPort says why no instance can listen on another port than the VIP's, or "".
@@ -100,28 +100,28 @@ func (g guard) objectionToPort(s Service, port uint16) string {
 }
 
 // forbidden names the address if it is of a kind that is never a backend.
-func (g guard) forbidden(addr netip.Addr) string {
+func (g guard) forbidden(addr netip.Addr) (kind Rejection, text string) {
 	switch {
 	case !addr.IsValid():
-		return "has no address"
+		return BadAddress, "has no address"
 	case addr.IsUnspecified():
-		return fmt.Sprintf("%s is the unspecified address", addr)
+		return BadAddress, fmt.Sprintf("%s is the unspecified address", addr)
 	case addr.IsLoopback():
-		return fmt.Sprintf("%s is a loopback address", addr)
+		return BadAddress, fmt.Sprintf("%s is a loopback address", addr)
 	case addr.IsMulticast():
-		return fmt.Sprintf("%s is a multicast address", addr)
+		return BadAddress, fmt.Sprintf("%s is a multicast address", addr)
 	case addr.IsLinkLocalUnicast():
-		return fmt.Sprintf("%s is a link-local address", addr)
+		return BadAddress, fmt.Sprintf("%s is a link-local address", addr)
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Sprintf("%s is the broadcast address", addr)
+		return BadAddress, fmt.Sprintf("%s is the broadcast address", addr)
 	}
 	if owner, own := g.owner(addr); own {
-		return fmt.Sprintf("%s is a VIP of service %s", addr, owner)
+		return VIPAddress, fmt.Sprintf("%s is a VIP of service %s", addr, owner)
 	}
 	if inside(g.pools, addr) {
-		return fmt.Sprintf("%s is inside vip_pools", addr)
+		return VIPAddress, fmt.Sprintf("%s is inside vip_pools", addr)
 	}
-	return ""
+	return "", ""
 }
 
 func inside(prefixes []netip.Prefix, addr netip.Addr) bool {

@@ -72,7 +72,7 @@ func assertSane(t *testing.T, in Input, s dataplane.Service) {
 		t.Errorf("%s is kept as it is and yet has backends", s.Name)
 	}
 	for _, b := range s.Backends {
-		if text := newGuard(in).forbidden(b.Addr); text != "" {
+		if _, text := newGuard(in).forbidden(b.Addr); text != "" {
 			t.Errorf("%s got a forbidden backend: %s", s.Name, text)
 		}
 		if seen[b.ID] {

@@ -57,6 +57,8 @@ type BackendReport struct {
 	State  BackendState
 	Reason string
 	Since  time.Time
+	// Rejection says in a word why it was refused; empty where it was not.
+	Rejection Rejection
 	// Draining says since when someone wants no new flows for it; nil where
 	// nobody does.
 	Draining *Draining
@@ -77,6 +79,19 @@ const (
 	BackendRejected   BackendState = "rejected"   // it must not be a backend
 	BackendUnresolved BackendState = "unresolved" // no way to it is known
 	BackendUnknown    BackendState = "unknown"    // new: not probed, or its next hop not looked up yet
+)
+
+// Rejection is a kind of reason to refuse an instance.
+type Rejection string
+
+// The kinds of reasons.
+const (
+	BadRegistration Rejection = "registration" // it says no address or no port that could be used
+	BadAddress      Rejection = "address"      // of a kind that no backend has
+	VIPAddress      Rejection = "vip"          // a VIP, or inside vip_pools
+	NotAllowed      Rejection = "not allowed"  // outside allowed_backends
+	BadPort         Rejection = "port"         // not one that packets for the VIP can go to
+	Duplicate       Rejection = "duplicate"    // another instance is that backend already
 )
 
 // Service finds a service by name.
