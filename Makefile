@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control bench-compare lint generate check-generated consul clean
+.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control bench-compare lint generate check-generated consul packages test-packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ test-kernels: build ## packets, restarts, the kernel's own tunnels, VLANs and bo
 	    -exec "$$PWD/bin/vm run -kernel $$kernel" ./dataplane/kernel; \
 	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
 	    -exec "$$PWD/bin/vm run -kernel $$kernel -with $$PWD/README.md -with $$PWD/bin/pointsman -with $$(command -v ip) -with $$(command -v sysctl) -with $$(command -v sh) -with $$(command -v iperf3) -with $$(command -v ping)" ./test/devices; \
-	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m \
+	  CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" $(GO) test -count=1 -tags kernels -timeout 15m -run SystemdRunsTheUnit \
 	    -exec "$$PWD/bin/vm run -systemd -kernel $$kernel -with $$PWD/packaging/pointsman.service -with $$PWD/bin/pointsman" ./test/unit; done
 
 # Every program is loaded and sees packets: balancer (all modes and families, nat,
@@ -92,6 +92,40 @@ generate: ## compile bpf/ anew; needs clang-19 llvm-19 libbpf-dev
 
 check-generated: generate ## fail unless the committed objects are what bpf/ compiles to
 	git diff --exit-code --stat -- dataplane/kernel
+
+# Each commit has packages with a version of its own, and a commit's are always the same bytes.
+PACKAGES ?= bin/packages
+PACKAGE_VERSION ?= $(shell git log -1 --date=format:%Y%m%d.%H%M%S --format=0.%cd.g%h)
+
+packages: build bin/nfpm ## deb and rpm, in bin/packages
+	packaging/stage.sh bin/pointsman bin/packaging/root
+	mkdir -p $(PACKAGES) && rm -f $(PACKAGES)/*.deb $(PACKAGES)/*.rpm
+	@for kind in deb rpm; do GOARCH=$$($(GO) env GOARCH) PACKAGE_VERSION='$(PACKAGE_VERSION)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	  bin/nfpm package --config packaging/nfpm.yaml --packager $$kind --target $(PACKAGES); done
+
+test-packages: bin/debian ## install, upgrade under traffic, remove and purge the deb on a clean Debian 12; read the rpm
+	@for tool in qemu-system-x86_64 rpm; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing: apt-get install qemu-system-x86 rpm"; exit 1; }; done
+	$(MAKE) -s packages VERSION=next PACKAGE_VERSION=9999 PACKAGES=bin/packages/next
+	$(MAKE) -s packages
+	POINTSMAN_PACKAGES="$$PWD/bin/packages" $(GO) test -count=1 -tags packages ./test/packages
+	$(GO) build -o bin/vm ./test/vm
+	bin/vm fetch 6.1
+	@old=$$(ls $$PWD/bin/packages/*.deb) new=$$(ls $$PWD/bin/packages/next/*.deb); \
+	CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" POINTSMAN_OLD_DEB=$$old POINTSMAN_NEW_DEB=$$new \
+	  $(GO) test -count=1 -tags kernels -timeout 15m -run TheDeb \
+	    -exec "$$PWD/bin/vm run -systemd -memory 2048 -kernel 6.1 -root $$PWD/bin/debian -with $$PWD/bin/pointsman -with $$old -with $$new" ./test/unit
+
+DEBIAN_MIRROR ?= http://deb.debian.org/debian
+
+bin/debian:
+	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 1; }
+	rm -rf $@.part
+	debootstrap --variant=minbase --include=systemd,iproute2,procps bookworm $@.part $(DEBIAN_MIRROR) >/dev/null
+	rm -rf $@.part/var/cache/apt/* $@.part/var/lib/apt/lists/* && mv $@.part $@
+
+bin/nfpm: packaging/tools/go.mod
+	$(GO) build -C packaging/tools -o ../../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 consul: bin/consul ## build a Consul for the tests, unless one is on the PATH (minutes, once)
 

@@ -12,7 +12,8 @@ import (
 )
 
 // documents are what newcomers type from.
-var documents = []string{"README.md", "CONTRIBUTING.md", "docs/lab.md", "docs/configuration.md", "docs/metrics.md", "docs/commands.md", "docs/api.md", "docs/doctor.md", "docs/walk.md"}
+var documents = []string{"README.md", "CONTRIBUTING.md", "docs/lab.md", "docs/configuration.md", "docs/metrics.md", "docs/commands.md", "docs/api.md",
+	"docs/doctor.md", "docs/walk.md", "docs/alerts.md", "docs/vagrant.md", "docs/packages.md"}
 
 func read(t *testing.T, path string) string {
 	t.Helper()

@@ -151,7 +151,22 @@ type unit struct {
 
 func (u unit) in(t *testing.T) unit { return unit{t, u.Balancer} }
 
+// install puts the program and the unit where a clone's user puts them.
 func install(t *testing.T) unit {
+	t.Helper()
+	u := begin(t)
+	for _, dir := range []string{filepath.Dir(installed), filepath.Dir(configPath)} {
+		must(t, os.MkdirAll(dir, 0o755))
+	}
+	must(t, os.WriteFile(installed, []byte(read(t, u.Binary)), 0o755))
+	write(t, unitPath, read(t, "../../packaging/pointsman.service"))
+	u.configure(1)
+	u.systemctl("daemon-reload")
+	return u
+}
+
+// begin makes a lab, whose balancer's network the unit will run in.
+func begin(t *testing.T) unit {
 	t.Helper()
 	program, err := balancer.Build(t.Context(), t.TempDir())
 	must(t, err)
@@ -160,14 +175,8 @@ func install(t *testing.T) unit {
 	for _, h := range u.Lab.Backends {
 		must(t, u.Decap(t.Context(), h, lab.VIP4(1), lab.VIP6(1)))
 	}
-	for _, dir := range []string{filepath.Dir(installed), filepath.Dir(configPath), unitPath + ".d"} {
-		must(t, os.MkdirAll(dir, 0o755))
-	}
-	must(t, os.WriteFile(installed, []byte(read(t, program)), 0o755))
-	write(t, unitPath, read(t, "../../packaging/pointsman.service"))
+	must(t, os.MkdirAll(unitPath+".d", 0o755))
 	write(t, unitPath+".d/lab.conf", fmt.Sprintf(dropIn, u.Host.Namespace()))
-	u.configure(1)
-	u.systemctl("daemon-reload")
 	return u
 }
 
@@ -177,8 +186,10 @@ func (u unit) uninstall() {
 		said, _ := exec.Command("systemctl", "show", "pointsman").CombinedOutput()
 		u.Logf("the log:\n%s\nsystemd:\n%s", log, said)
 	}
-	u.systemctl("stop", "pointsman")
-	if out, err := exec.Command(installed, "detach").CombinedOutput(); err != nil {
+	if out, err := exec.Command("systemctl", "show", "--property=LoadState", "--value", "pointsman").Output(); err == nil && string(out) == "loaded\n" {
+		u.systemctl("stop", "pointsman")
+	}
+	if out, err := exec.Command(u.Binary, "detach").CombinedOutput(); err != nil {
 		u.Errorf("detaching: %v: %s", err, out)
 	}
 	if err := u.Close(); err != nil {

@@ -22,12 +22,19 @@ type archive struct {
 const (
 	typeFolder = 0o040000
 	typeFile   = 0o100000
+	typeLink   = 0o120000
 )
 
 // add writes a file at an absolute path, after the folders above it.
 func (a *archive) add(name string, mode uint32, content []byte) {
 	a.folder(path.Dir(name))
 	a.entry(name, typeFile|mode, content)
+}
+
+// link writes a symbolic link; what is in a folder must not be added through one.
+func (a *archive) link(name, to string) {
+	a.folder(path.Dir(name))
+	a.entry(name, typeLink|0o777, []byte(to))
 }
 
 // folder writes a folder, unless it is there.

@@ -30,12 +30,16 @@ const (
 	testdataName = "testdata"
 )
 
-// buildImage is the machine's initial file system. Files have the paths that
-// they have here, and the program runs in the folder that it would run in here,
-// so that tests find what is beside them.
-func buildImage(ctx context.Context, k kernel, systemd bool, files, command []string) ([]byte, error) {
+// buildImage is the machine's initial file system. Files have the paths
+// that they have here, and the program runs in the folder that it would run in here,
+// so that tests find what is beside them. A root is another system's, which the files
+// are put into.
+func buildImage(ctx context.Context, k kernel, systemd bool, root string, files, command []string) ([]byte, error) {
 	var image bytes.Buffer
 	a := archive{to: &image}
+	if err := addTree(&a, root); err != nil {
+		return nil, fmt.Errorf("taking the system in %s along: %w", root, err)
+	}
 	for _, dir := range []string{"/dev", "/proc", "/run", "/sys", "/tmp", "/root"} {
 		a.folder(dir)
 	}
@@ -58,7 +62,7 @@ func buildImage(ctx context.Context, k kernel, systemd bool, files, command []st
 	if j.Program, err = addFile(ctx, &a, command[0]); err != nil {
 		return nil, err
 	}
-	if systemd {
+	if systemd && root == "" {
 		needed, err := systemdFiles()
 		if err != nil {
 			return nil, err
@@ -129,6 +133,41 @@ func copyFile(a *archive, path string) error {
 	}
 	a.add(path, uint32(info.Mode().Perm()), content)
 	return nil
+}
+
+// addTree adds all below a folder, which will be the root: folders, files and symbolic
+// links. Devices the kernel makes itself.
+func addTree(a *archive, root string) error {
+	if root == "" {
+		return nil
+	}
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, filepath.Clean(root))
+		if err != nil || name == "" {
+			return err
+		}
+		switch entry.Type() {
+		case fs.ModeDir:
+			a.folder(name)
+		case fs.ModeSymlink:
+			to, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			a.link(name, to)
+		case 0:
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			a.add(name, uint32(info.Mode().Perm()), content)
+		}
+		return nil
+	})
 }
 
 // addTestdata adds what go test lets tests of a package count on.

@@ -6,8 +6,9 @@
 //	CGO_ENABLED=0 go test -exec "$PWD/bin/vm run -kernel 6.1" ./dataplane/kernel
 //
 // The machine has no disk and no network. Its files are those that it is given,
-// at the paths that they have here, and its first process is this program again,
-// or systemd, which then starts this program as a service.
+// at the paths that they have here, below them a whole system where one is given, and
+// its first process is this program again, or systemd, which then starts this program
+// as a service.
 package main
 
 import (
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string) (status int, err error) {
 	flags.IntVar(&m.memory, "memory", 1536, "how much memory, in `MiB`")
 	flags.DurationVar(&m.bootLimit, "boot-limit", 5*time.Minute, "how long the kernel may take to start")
 	systemd := flags.Bool("systemd", false, "have systemd as the first process, and the program as one of its services")
+	root := flags.String("root", "", "the `FOLDER` of a whole system, which the machine has a copy of")
 	var files []string
 	flags.Func("with", "take this `FILE` along, a program with the libraries it needs (repeatable)", func(file string) error {
 		files = append(files, file)
@@ -83,7 +85,7 @@ func run(ctx context.Context, args []string) (status int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	image, err := buildImage(ctx, kernel, *systemd, files, flags.Args())
+	image, err := buildImage(ctx, kernel, *systemd, *root, files, flags.Args())
 	if err != nil {
 		return 1, fmt.Errorf("making the files of the machine: %w", err)
 	}

@@ -1,0 +1,104 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// vm is a machine of the Vagrantfile.
+type vm struct {
+	Name, Box, Hostname string
+	Networks            []struct{ Kind, IP, Netmask string }
+	Provisioners        []struct {
+		Kind, Path, Run string
+		Env             map[string]string
+	}
+}
+
+// vms evaluates the Vagrantfile by a Ruby that knows what it uses of Vagrant.
+func vms(t *testing.T, environment ...string) (all []vm) {
+	t.Helper()
+	ruby, err := exec.LookPath("ruby")
+	if err != nil {
+		t.Skip("ruby is not here: apt-get install ruby")
+	}
+	cmd := exec.Command(ruby, "testdata/vagrant.rb", "../Vagrantfile")
+	cmd.Env = append(os.Environ(), environment...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("evaluating the Vagrantfile: %v", err)
+	}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
+		var machine vm
+		if err := decoder.Decode(&machine); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, machine)
+	}
+	return all
+}
+
+func TestVagrantFindsNothingWrongWithItsFile(t *testing.T) {
+	vagrant, err := exec.LookPath("vagrant")
+	if err != nil {
+		t.Skip("vagrant is not here: apt-get install vagrant")
+	}
+	cmd := exec.Command(vagrant, "validate", "--ignore-provider")
+	cmd.Dir = ".."
+	// Its dotfiles are not for a clone.
+	cmd.Env = append(os.Environ(), "VAGRANT_HOME="+t.TempDir(), "VAGRANT_DOTFILE_PATH="+t.TempDir(), "VAGRANT_CHECKPOINT_DISABLE=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "validated successfully") || strings.Contains(string(out), "very often used") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestTheVagrantfileHasTheMachinesOfItsDocument(t *testing.T) {
+	roles, addresses := map[string]int{}, map[string]string{}
+	document := read(t, "docs/vagrant.md")
+	for _, m := range vms(t, "POINTSMAN_BOX=example/debian") {
+		last := m.Provisioners[len(m.Provisioners)-1]
+		roles[last.Env["ROLE"]]++
+		if m.Box != "example/debian" || m.Hostname != m.Name || last.Env["NAME"] != m.Name || last.Path != "packaging/provision.sh" || last.Run != "always" {
+			t.Errorf("%s is %+v", m.Name, m)
+		}
+		if m.Networks[0].IP != last.Env["ADDRESS"] || !strings.Contains(document, last.Env["ADDRESS"]) {
+			t.Errorf("%s has %v, is told to have %s, and the document says otherwise or nothing", m.Name, m.Networks, last.Env["ADDRESS"])
+		}
+		for _, network := range m.Networks {
+			if other := addresses[network.IP]; other != "" {
+				t.Errorf("%s and %s are both %s", other, m.Name, network.IP)
+			}
+			addresses[network.IP] = m.Name
+		}
+	}
+	for role, want := range map[string]int{"client": 1, "router": 1, "balancer": 2, "backend": 3, "consul": 1} {
+		if roles[role] != want {
+			t.Errorf("of role %s there are %d machines, and should be %d", role, roles[role], want)
+		}
+	}
+}
+
+func TestTheVagrantfileSaysAllThatItsScriptWantsToKnow(t *testing.T) {
+	var want []string
+	for _, line := range regexp.MustCompile(`(?m)^#   ([A-Z].*)$`).FindAllString(read(t, "packaging/provision.sh"), -1) {
+		want = append(want, regexp.MustCompile(`\b[A-Z][A-Z_]{2,}\b`).FindAllString(line, -1)...)
+	}
+	want = slices.DeleteFunc(want, func(name string) bool { return name == "ROOT" })
+	slices.Sort(want)
+	for _, m := range vms(t) {
+		var got []string
+		for name := range m.Provisioners[len(m.Provisioners)-1].Env {
+			got = append(got, name)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s is told %q, and the script wants %q", m.Name, got, want)
+		}
+	}
+}
