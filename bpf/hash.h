@@ -42,14 +42,19 @@ static __always_inline __u64 flow_sum(const struct packet *pkt)
 	return sum;
 }
 
+static __always_inline __u64 host_sum(const struct address *host, int v6)
+{
+	__u64 sum = nh(host->word[3], 0, 0);
+
+	if (v6)
+		sum += nh(host->word[0], host->word[1], 4) + nh(host->word[2], 0, 6);
+	return sum;
+}
+
 /* Of the client's address alone. */
 static __always_inline __u64 client_sum(const struct packet *pkt)
 {
-	__u64 sum = nh(pkt->source.word[3], 0, 0);
-
-	if (pkt->to.v6)
-		sum += nh(pkt->source.word[0], pkt->source.word[1], 4) + nh(pkt->source.word[2], 0, 6);
-	return sum;
+	return host_sum(&pkt->source, pkt->to.v6);
 }
 
 /* The upper half chooses the slot; the lower is entropy for outer headers, so that switches do not polarise. */

@@ -26,7 +26,9 @@ struct headers {
 	struct address destination;
 	__u32 transport;	/* where in the frame the IP headers end; may be beyond its end */
 	__u32 length;		/* of the IP packet, as its header says */
-	__u32 fragment_id;
+	__u32 fragment_id;	/* as in struct packet, like the next two */
+	__u16 fragment_bits;
+	__u16 fragment_at;	/* in the frame */
 	__u8 fragment;		/* enum fragment */
 	__u8 protocol;		/* of what follows */
 	__u8 plain;		/* 1 without options or extension headers */
@@ -80,12 +82,24 @@ __noinline int read_ipv4(struct xdp_md *ctx, __u32 offset, __u32 end, struct hea
 		.transport = offset + ip->ihl * 4,
 		.length = bpf_ntohs(ip->tot_len),
 		.fragment_id = ip->id,
+		.fragment_bits = bits & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET),
 		.fragment = fragment_of(bits & IPV4_MORE_FRAGMENTS, bits & IPV4_FRAGMENT_OFFSET),
 		.protocol = ip->protocol,
 		.plain = ip->ihl == 5,
 		.tos = ip->tos,
 	};
 	return READ;
+}
+
+/* For where IPv6 keeps what IPv4 has in its header. */
+static __always_inline void read_fragment_header(struct headers *read, const struct fragment_header *header)
+{
+	__u32 bits = bpf_ntohs(header->offset);
+
+	read->fragment_at = read->transport;
+	read->fragment_id = header->id;
+	read->fragment_bits = bits >> 3 | (bits & IPV6_MORE_FRAGMENTS ? IPV4_MORE_FRAGMENTS : 0);
+	read->fragment = fragment_of(bits & IPV6_MORE_FRAGMENTS, bits & IPV6_FRAGMENT_OFFSET);
 }
 
 /* Follows extension headers, not behind that of a later fragment: data comes there. */
@@ -104,12 +118,9 @@ static __always_inline int follow_extensions(struct xdp_md *ctx, __u32 end, stru
 			return CUT_SHORT;
 		read->plain = 0;
 		read->protocol = header->next;
+		if (protocol == IPPROTO_FRAGMENT)
+			read_fragment_header(read, header);
 		read->transport += extension_size(protocol, header->reserved);
-		if (protocol != IPPROTO_FRAGMENT)
-			continue;
-		read->fragment_id = header->id;
-		read->fragment = fragment_of(header->offset & bpf_htons(IPV6_MORE_FRAGMENTS),
-					     header->offset & bpf_htons(IPV6_FRAGMENT_OFFSET));
 		if (read->fragment == LATER_FRAGMENT)
 			return READ;
 	}

@@ -37,15 +37,15 @@ static __always_inline enum outcome forward(struct xdp_md *ctx, struct packet *p
 	return send(ctx, pkt, backend->ifindex);
 }
 
-/* The way of a packet that has no ports, because it is a later fragment. */
+/* The way of a packet that has no ports, because it is a later fragment. If pkt->nat says so, likewise. */
 __noinline enum outcome forward_later(struct xdp_md *ctx, struct packet *pkt)
 {
-	struct backend *backend;
+	struct backend *backend = NULL;
 	enum outcome result;
 
 	if (!pkt)
 		return DROP_FRAGMENT;
-	if ((result = rejoin(ctx, pkt, &backend)))
+	if ((result = rejoin(ctx, pkt, &backend)) || !backend)
 		return result;
 	if ((result = encapsulate(ctx, pkt, backend)))
 		return result;
@@ -72,9 +72,12 @@ __noinline enum outcome read_others(struct xdp_md *ctx, struct packet *pkt)
 		return read_message(ctx, pkt, &ip);
 	pkt->fragment = ip.fragment;
 	pkt->fragment_id = ip.fragment_id;
+	pkt->fragment_bits = ip.fragment_bits;
+	pkt->fragment_at = ip.fragment_at - pkt->ip_offset;
 	if (ip.fragment != LATER_FRAGMENT)
 		return dissect_transport(ctx, pkt, &ip);
-	pkt->least = ip.transport - pkt->ip_offset;
+	pkt->ip_headers = ip.transport - pkt->ip_offset;
+	pkt->least = pkt->ip_headers;
 	pkt->unanswerable = 1;
 	return FORWARD;
 }
@@ -88,10 +91,7 @@ static __noinline enum outcome balance_others(struct xdp_md *ctx, struct packet 
 		return result;
 	if (pkt->fragment == LATER_FRAGMENT)
 		return forward_later(ctx, pkt);
-	result = forward(ctx, pkt, vip);
-	if (pkt->fragment && !pkt->nat)
-		remember_first(pkt, result);
-	return result;
+	return forward(ctx, pkt, vip);
 }
 
 /* The rest of the way of what a nat VIP gets, and of what may be a nat backend's. */
@@ -99,13 +99,6 @@ static __noinline enum outcome go_by_nat(struct xdp_md *ctx, struct packet *pkt,
 {
 	enum outcome result;
 
-	/* Nothing would tell the others where to go. */
-	if (pkt->fragment && pkt->nat == NAT_REQUEST)
-		return DROP_FRAGMENT;
-	if (pkt->fragment) { /* the host's own, as without nat */
-		remember_first(pkt, PASS_NOT_VIP);
-		return PASS_NOT_VIP;
-	}
 	if (pkt->nat == NAT_REPLY)
 		return send_reply(ctx, pkt);
 	result = find_or_begin(ctx, pkt, vip);
@@ -118,11 +111,16 @@ static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *p
 	struct vip vip = {};
 	enum outcome result;
 
-	if (parse_plain(ctx, pkt))
+	if (parse_plain(ctx, pkt)) {
 		result = forward(ctx, pkt, &vip);
-	else
-		result = balance_others(ctx, pkt, &vip);
-	return pkt->nat ? go_by_nat(ctx, pkt, &vip) : result;
+		return pkt->nat ? go_by_nat(ctx, pkt, &vip) : result;
+	}
+	result = balance_others(ctx, pkt, &vip);
+	if (pkt->nat)
+		result = pkt->fragment == LATER_FRAGMENT ? send_later(ctx, pkt) : go_by_nat(ctx, pkt, &vip);
+	if (pkt->fragment == FIRST_FRAGMENT)
+		remember_first(pkt, result);
+	return result;
 }
 
 /* No default: the compiler asks what a new outcome should do. */

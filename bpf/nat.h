@@ -9,6 +9,7 @@
 #include "judge.h"
 #include "send.h"
 #include "translate_error.h"
+#include "translate_fragment.h"
 #include "way_back.h"
 
 /* The backend of a connection, if it is still the one that it was begun with, and lives. */
@@ -93,6 +94,14 @@ static __always_inline void write_request(struct passage *passage, const struct 
 	__builtin_memcpy(passage->macs, backend->next_hop_mac, sizeof(passage->macs));
 }
 
+/* Each from here, not from one another: Linux 6.1 counts their stacks in steps of 32 bytes. */
+static __always_inline enum outcome translate_any(struct xdp_md *ctx, struct packet *pkt, struct passage *passage)
+{
+	if (pkt->fragment)
+		return translate_fragment(ctx, pkt, passage);
+	return pkt->looking ? translate_error(ctx, pkt, passage) : translate(ctx, pkt, passage);
+}
+
 /* Finds the connection of a client's packet, or begins it. */
 __noinline enum outcome find_or_begin(struct xdp_md *ctx, struct packet *pkt, struct vip *vip)
 {
@@ -137,7 +146,7 @@ __noinline enum outcome send_request(struct xdp_md *ctx, struct packet *pkt)
 	note_request(ctx, pkt);
 	if (!still_there(pkt))
 		return DROP_NO_CONNECTION;
-	if ((result = pkt->looking ? translate_error(ctx, pkt, &passage) : translate(ctx, pkt, &passage)))
+	if ((result = translate_any(ctx, pkt, &passage)))
 		return result;
 	return send(ctx, pkt, ifindex);
 }
@@ -193,8 +202,35 @@ __noinline enum outcome send_reply(struct xdp_md *ctx, struct packet *pkt)
 		note_reply(ctx, pkt, connection);
 	if (!still_there(pkt))
 		return DROP_NO_CONNECTION;
-	if ((result = pkt->looking ? translate_error(ctx, pkt, &passage) : translate(ctx, pkt, &passage)))
+	if ((result = translate_any(ctx, pkt, &passage)))
 		return result;
 	result = send(ctx, pkt, ifindex);
 	return result ? result : REPLY_BACKEND;
+}
+
+/* The way of a later fragment of a connection, in which it leaves no trace: the first has said all. */
+__noinline enum outcome send_later(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct connection *connection;
+	struct passage passage = {};
+	struct backend *backend;
+	enum outcome result;
+	__u32 ifindex;
+
+	connection = pkt ? connection_of(pkt) : NULL;
+	backend = connection ? find_backend(connection) : NULL;
+	if (!connection || (pkt->nat == NAT_REQUEST && !backend))
+		return DROP_NO_CONNECTION;
+	if (pkt->nat == NAT_REQUEST && backend) {
+		write_request(&passage, connection, backend);
+		ifindex = backend->ifindex;
+	} else {
+		write_reply(&passage, connection);
+		ifindex = connection->back.ifindex;
+	}
+	if (!still_there(pkt))
+		return DROP_NO_CONNECTION;
+	if ((result = translate_fragment(ctx, pkt, &passage)) || (result = send(ctx, pkt, ifindex)))
+		return result;
+	return pkt->nat == NAT_REPLY ? REPLY_BACKEND : FORWARD;
 }

@@ -29,13 +29,6 @@ static __always_inline int same_address(const struct address *a, const struct ad
 		 (a->word[3] ^ b->word[3]));
 }
 
-/* Which way by nat a packet goes. */
-enum nat {
-	NAT_NONE,
-	NAT_REQUEST,
-	NAT_REPLY,
-};
-
 struct packet {
 	struct vip_key to;	/* destination, its port, protocol and family */
 	struct address source;
@@ -45,6 +38,7 @@ struct packet {
 	__u16 ip_headers;	/* bytes: where the transport's header stands behind ip_offset */
 	__u8 tos;		/* IPv4 TOS or IPv6 traffic class: DSCP and ECN */
 	__u8 new_flow;		/* 1 for a TCP SYN */
+	__u16 fragment_at;	/* where IPv6's fragment header stands behind ip_offset */
 	__u32 least;		/* that length may be: all headers, and what UDP's own says */
 	__u8 tcp_flags;		/* its second byte of flags; of what is not TCP, ACK */
 	__u8 ip_offset;		/* of the IP header in the frame: 14, or 4 and 8 more with tags */
@@ -52,7 +46,8 @@ struct packet {
 	__u8 looking;		/* 1 if it is only about the flow: it goes that way and leaves no trace there */
 	__u8 fragment;		/* enum fragment */
 	__u8 nat;		/* enum nat */
-	__u32 fragment_id;
+	__u16 fragment_bits;	/* more-fragments flag and offset, as IPv4 has them; of an ICMP error those of what it quotes, as the next */
+	__u32 fragment_id;	/* as the network has it; IPv4's in the lower half */
 	__u32 entropy;		/* of the flow, independent of its slot */
 	__u32 backend;		/* its index, for the counters */
 	__u32 forward_verdict;	/* XDP_TX or XDP_REDIRECT, once it is FORWARD for good */

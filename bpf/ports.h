@@ -258,7 +258,9 @@ static __always_inline void find_answered(struct packet *pkt, __u32 now)
 	if (!at || !connection)
 		return;
 	tag = READ_ONCE(*at);
-	if (tag_generation(tag) != reply_generation(reply) || !tag_serves(tag, now) || !is_of_backend(connection, pkt))
+	if (tag_generation(tag) != reply_generation(reply) || !tag_serves(tag, now))
+		return;
+	if (!is_of_backend(connection, pkt))
 		return;
 	pkt->connection = index;
 	pkt->tag = tag;

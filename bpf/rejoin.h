@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "connections.h"
 #include "copy.h"
 #include "dissect.h"
 #include "judge.h"
@@ -47,6 +48,19 @@ struct {
 volatile __u32 hold_until SEC(".data.hold") = 0;
 
 /*
+ * The addresses of nat backends, for fragments that may be of their answers. Written
+ * with the entries of backends. The value has no meaning. Each program's own, and
+ * not pinned.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vip_address);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} nat_backends SEC(".maps");
+
+/*
  * What RFC 791, section 3.2, and RFC 8200, section 4.5, say that fragments have in
  * common. IPv6's may name different next headers.
  */
@@ -61,6 +75,29 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pkt
 	};
 }
 
+static __noinline int is_from_nat_backend(const struct packet *pkt)
+{
+	struct vip_address key = { .address = pkt->source, .v6 = pkt->to.v6 };
+
+	return !!bpf_map_lookup_elem(&nat_backends, &key);
+}
+
+/* Later fragments of the host's own that would be held otherwise. */
+static __always_inline int is_worth_remembering(const struct packet *pkt)
+{
+	return is_vip_address(pkt) || (pkt->nat && is_from_nat_backend(pkt));
+}
+
+static __always_inline void note_connection(struct fragment_way *way, const struct packet *pkt, enum outcome outcome)
+{
+	struct connection *connection = connection_of(pkt);
+
+	way->backend = connection ? connection->backend : 0;
+	way->connection = pkt->connection;
+	way->life = pkt->tag >> TAG_GENERATION_SHIFT;
+	way->nat = outcome == DROP_NAT_FAMILY ? NAT_UNTRANSLATABLE : pkt->nat;
+}
+
 /*
  * Remembers where a first fragment went. What the host gets of a VIP's address it
  * gets whole; what found no living backend went nowhere.
@@ -68,16 +105,29 @@ static __always_inline struct fragment_key fragment_key(const struct packet *pkt
 static __noinline int remember_first(const struct packet *pkt, enum outcome outcome)
 {
 	struct fragment_key key = fragment_key(pkt);
-	struct fragment_way way = {
-		.backend = pkt->backend,
-		.second = now_seconds(),
-		.entropy = pkt->entropy,
-	};
+	struct fragment_way way = { .second = now_seconds() };
 
-	if (outcome == DROP_NO_BACKEND)
+	switch (outcome) {
+	case DROP_BAD_LENGTH:
+	case DROP_BAD_FLAGS:
+	case DROP_NO_BACKEND:
+	case DROP_NO_CONNECTION:
+	case DROP_NAT_FULL:
+	case DROP_NAT_PORTS:
 		return 0;
-	if (way.backend || (outcome == PASS_NOT_VIP && is_vip_address(pkt)))
-		bpf_map_update_elem(&fragments, &key, &way, BPF_ANY);
+	case PASS_NOT_VIP:
+		if (!is_worth_remembering(pkt))
+			return 0;
+		break;
+	default:
+		way.backend = pkt->backend;
+		way.entropy = pkt->entropy;
+		if (pkt->nat)
+			note_connection(&way, pkt, outcome);
+		if (!way.backend) /* it could not be read */
+			return 0;
+	}
+	bpf_map_update_elem(&fragments, &key, &way, BPF_ANY);
 	return 0;
 }
 
@@ -122,25 +172,72 @@ static __always_inline struct fragment_way *find_first(const struct fragment_key
 	return way && now_seconds() - way->second <= FRAGMENT_SECONDS ? way : NULL;
 }
 
-/* Finds the backend of a later fragment. Whose it is comes first, as with whole packets: the host gets its own as they are. */
+/* Whether the connection of the first still is, which it notes. */
+static __always_inline int goes_on(const struct fragment_way *way, struct packet *pkt)
+{
+	__u64 *at = find_tag(way->connection), tag;
+
+	if (!at)
+		return 0;
+	tag = READ_ONCE(*at);
+	if (tag >> TAG_GENERATION_SHIFT != way->life || !tag_serves(tag, now_seconds()))
+		return 0;
+	pkt->connection = way->connection;
+	pkt->tag = tag;
+	return 1;
+}
+
+/* Whether it is the host's, as far as is known. What comes before its first may be a nat backend's answer. */
+static __always_inline int is_of_host(struct packet *pkt, const struct fragment_way *way, int to_vip)
+{
+	if (!way)
+		return !to_vip && !(is_true_length(pkt) && is_from_nat_backend(pkt));
+	if (!to_vip && way->nat < NAT_REPLY) /* it was of a VIP that is gone */
+		return 1;
+	return !way->backend || (way->nat == NAT_REPLY && !goes_on(way, pkt));
+}
+
+/* FORWARD if its backend is found and lives, or its connection: then there is no backend here, and pkt->nat says so. */
+static __always_inline enum outcome follow(struct packet *pkt, const struct fragment_way *way, struct backend **backend)
+{
+	__u32 index = way->backend;
+	struct backend *found;
+
+	if (way->nat == NAT_UNTRANSLATABLE)
+		return DROP_NAT_FAMILY;
+	if (way->nat == NAT_REPLY) {
+		pkt->nat = NAT_REPLY;
+		return FORWARD;
+	}
+	found = bpf_map_lookup_elem(&backends, &index);
+	if (!found || !found->ifindex || (way->nat && !goes_on(way, pkt)))
+		return DROP_FRAGMENT;
+	pkt->backend = index;
+	pkt->entropy = way->entropy;
+	pkt->nat = way->nat;
+	if (!way->nat)
+		*backend = found;
+	return FORWARD;
+}
+
+/* Finds the way of a later fragment, as follow says. Whose it is comes first, as with whole packets: the host gets its own as they are. */
 static __always_inline enum outcome rejoin(struct xdp_md *ctx, struct packet *pkt, struct backend **backend)
 {
 	struct held_fragment held = { .key = fragment_key(pkt) };
+	enum outcome result = DROP_FRAGMENT;
+	int to_vip = is_vip_address(pkt);
 	struct fragment_way *way;
-	__u32 index;
 
-	if (!is_vip_address(pkt))
+	if (!to_vip && !nat_is_on())
 		return PASS_NOT_VIP;
 	way = find_first(&held.key);
-	if (way && !way->backend)
+	if (is_of_host(pkt, way, to_vip))
 		return PASS_NOT_VIP;
 	if (!is_true_length(pkt))
 		return DROP_BAD_LENGTH;
-	if (!way)
-		return hold(ctx, &held);
-	index = way->backend;
-	pkt->backend = index;
-	pkt->entropy = way->entropy;
-	*backend = bpf_map_lookup_elem(&backends, &index);
-	return *backend && (*backend)->ifindex ? FORWARD : hold(ctx, &held);
+	if (way)
+		result = follow(pkt, way, backend);
+	if (result == DROP_FRAGMENT)
+		result = hold(ctx, &held);
+	return result == DROP_FRAGMENT && !to_vip ? PASS_NOT_VIP : result;
 }

@@ -6,41 +6,10 @@
  */
 #pragma once
 
-#include "checksum.h"
-#include "encapsulate.h"
-#include "headers.h"
-
-/* How a packet leaves, in either direction. */
-struct passage {
-	struct address source;
-	struct address destination;
-	__be16 source_port;
-	__be16 destination_port;
-	__u16 delta;		/* one's complement sum, of what its ends change by */
-	__u16 pseudo;		/* that of its addresses and protocol as it came */
-	__u16 longest;		/* packet that the way takes */
-	__u16 vlan[2];		/* as in struct backend */
-	__u8 macs[12];		/* as a frame begins */
-	__u8 v6;		/* the family that it leaves in */
-	__u8 reserved;
-};
+#include "passage.h"
 
 #define SUMMED_AT_ONCE 64
 #define SUMMED_MAX 256		/* of these: longer than any frame that XDP sees whole */
-
-static __always_inline __u16 fold_up(__u32 sum)
-{
-	return ~fold(sum);
-}
-
-static __always_inline __u32 address_sum(const struct address *address, int v6)
-{
-	__u32 sum = 0;
-
-	for (int i = v6 ? 0 : 3; i < 4; i++)
-		sum += (address->word[i] & 0xffff) + (address->word[i] >> 16);
-	return sum;
-}
 
 /* RFC 1071, of so many bytes of the frame. Zero, which no sum with a pseudo header is, where the frame ends before. */
 __noinline __u32 sum_frame(struct xdp_md *ctx, __u32 offset, __u32 length, __u32 sum)
@@ -103,8 +72,7 @@ static __always_inline enum outcome rewrite_transport(struct xdp_md *ctx, const 
 	__u32 at = pkt->ip_offset + pkt->ip_headers, length = pkt->length - pkt->ip_headers, sum;
 	int udp = pkt->to.protocol == IPPROTO_UDP;
 	__be16 *ports = header_at(ctx, at, sizeof(struct udphdr));
-	__sum16 *checksum = header_at(ctx, at + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check)),
-				      sizeof(*checksum));
+	__sum16 *checksum = header_at(ctx, at + checksum_at(udp), sizeof(*checksum));
 
 	if (!ports || !checksum)
 		return DROP_BAD_LENGTH;
@@ -115,15 +83,12 @@ static __always_inline enum outcome rewrite_transport(struct xdp_md *ctx, const 
 	if (udp && !*checksum && (pkt->to.v6 || !passage->v6))
 		return FORWARD;	/* RFC 768: there is none. RFC 8200, section 8.1: over IPv6 there must be */
 	if ((*checksum || !udp) && !is_pending(*checksum, passage, length)) {
-		*checksum = fold((__u16)~*checksum + (__u32)passage->delta);
-		if (udp && !*checksum)
-			*checksum = 0xffff;
+		mend_transport(checksum, passage, udp);
 		return FORWARD;
 	}
 	*checksum = 0;
 	sum = sum_up_transport(ctx, pkt, passage, length);
-	checksum = header_at(ctx, at + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check)),
-			     sizeof(*checksum));
+	checksum = header_at(ctx, at + checksum_at(udp), sizeof(*checksum));
 	if (!sum || !checksum)
 		return DROP_BAD_LENGTH;
 	*checksum = ~sum;
@@ -132,95 +97,7 @@ static __always_inline enum outcome rewrite_transport(struct xdp_md *ctx, const 
 	return FORWARD;
 }
 
-/* RFC 1624 again, of two addresses and the TTL. */
-static __always_inline void rewrite_ipv4(struct iphdr *ip, const struct passage *passage)
-{
-	__u16 *ttl_and_protocol = (__u16 *)&ip->ttl;
-	__u64 sum = (__u16)~ip->check + (__u64)(__u32)~ip->saddr + (__u32)~ip->daddr + (__u16)~*ttl_and_protocol;
-
-	ip->ttl--;
-	ip->saddr = passage->source.word[3];
-	ip->daddr = passage->destination.word[3];
-	sum += (__u64)ip->saddr + ip->daddr + *ttl_and_protocol;
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	ip->check = fold(sum);
-}
-
-static __always_inline void rewrite_ipv6(struct ipv6hdr *ip6, const struct passage *passage)
-{
-	ip6->hop_limit--;
-	__builtin_memcpy(&ip6->saddr, &passage->source, sizeof(ip6->saddr));
-	__builtin_memcpy(&ip6->daddr, &passage->destination, sizeof(ip6->daddr));
-}
-
-/* The hop limit that a packet came with; 0 where its header is not there. */
-static __always_inline __u8 hops_left(struct xdp_md *ctx, const struct packet *pkt)
-{
-	struct ipv6hdr *ip6;
-	struct iphdr *ip = header_at(ctx, pkt->ip_offset, sizeof(*ip));
-
-	if (!pkt->to.v6)
-		return ip ? ip->ttl : 0;
-	ip6 = header_at(ctx, pkt->ip_offset, sizeof(*ip6));
-	return ip6 ? ip6->hop_limit : 0;
-}
-
-static __always_inline enum outcome rewrite_header(struct xdp_md *ctx, const struct packet *pkt,
-						   const struct passage *passage)
-{
-	struct ipv6hdr *ip6;
-	struct iphdr *ip = header_at(ctx, pkt->ip_offset, sizeof(*ip));
-
-	if (!pkt->to.v6) {
-		if (!ip)
-			return DROP_BAD_LENGTH;
-		rewrite_ipv4(ip, passage);
-	} else {
-		ip6 = header_at(ctx, pkt->ip_offset, sizeof(*ip6));
-		if (!ip6)
-			return DROP_BAD_LENGTH;
-		rewrite_ipv6(ip6, passage);
-	}
-	if (pkt->ip_offset != ETH_HLEN && untag(ctx, pkt->ip_offset))
-		return DROP_NO_HEADROOM;
-	return FORWARD;
-}
-
 #define FRAGMENTED_FROM 1260	/* RFC 7915, section 5.1: with a longer IPv4 packet its IPv6 sender can do something about "too big" */
-
-/* RFC 7915, section 5.1. The options of IPv6 have no counterpart. */
-static __always_inline void write_ipv4_instead(struct iphdr *ip, const struct packet *pkt, const struct passage *passage,
-					       __u8 ttl)
-{
-	__u32 length = sizeof(*ip) + pkt->length - pkt->ip_headers;
-
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = 5,
-		.tos = pkt->tos,
-		.tot_len = bpf_htons(length),
-		.id = length > FRAGMENTED_FROM ? 0 : bpf_get_prandom_u32(),
-		.frag_off = length > FRAGMENTED_FROM ? bpf_htons(DONT_FRAGMENT) : 0,
-		.ttl = ttl,
-		.protocol = pkt->to.protocol,
-		.saddr = passage->source.word[3],
-		.daddr = passage->destination.word[3],
-	};
-	ip->check = fold(bpf_csum_diff(NULL, 0, (void *)ip, sizeof(*ip), 0));
-}
-
-/* RFC 7915, section 4.1. Neither have those of IPv4. */
-static __always_inline void write_ipv6_instead(struct ipv6hdr *ip6, const struct packet *pkt,
-					       const struct passage *passage, __u8 hops)
-{
-	*(__be32 *)ip6 = bpf_htonl(6U << 28 | (__u32)pkt->tos << 20);
-	ip6->payload_len = bpf_htons(pkt->length - pkt->ip_headers);
-	ip6->nexthdr = pkt->to.protocol;
-	ip6->hop_limit = hops;
-	__builtin_memcpy(&ip6->saddr, &passage->source, sizeof(ip6->saddr));
-	__builtin_memcpy(&ip6->daddr, &passage->destination, sizeof(ip6->daddr));
-}
 
 /* The new header ends where the old one did; tags go with the old one. */
 static __always_inline enum outcome change_family(struct xdp_md *ctx, const struct packet *pkt,
@@ -239,18 +116,11 @@ static __always_inline enum outcome change_family(struct xdp_md *ctx, const stru
 	ip = header_at(ctx, ETH_HLEN, sizeof(struct iphdr));
 	if (passage->v6 || !ip)
 		return DROP_BAD_LENGTH;
-	write_ipv4_instead(ip, pkt, passage, hops);
+	if (sizeof(struct iphdr) + pkt->length - pkt->ip_headers > FRAGMENTED_FROM)
+		write_ipv4_instead(ip, pkt, passage, hops, 0, DONT_FRAGMENT);
+	else
+		write_ipv4_instead(ip, pkt, passage, hops, bpf_get_prandom_u32(), 0);
 	return FORWARD;
-}
-
-static __always_inline enum outcome leave_by(struct xdp_md *ctx, const struct passage *passage)
-{
-	void *frame = (void *)(long)ctx->data;
-
-	if (frame + ETH_HLEN > (void *)(long)ctx->data_end)
-		return DROP_BAD_LENGTH;
-	write_ethernet(frame, passage->macs, passage->v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
-	return passage->vlan[0] ? tag(ctx, passage->vlan) : FORWARD;
 }
 
 /* The longest packet that may come, by the longest that may leave. */

@@ -10,6 +10,7 @@
 
 #include "icmp.h"
 #include "translate.h"
+#include "translate_fragment.h"
 
 #define FAMILIES_DIFFER_BY 20	/* bytes of the fixed headers */
 #define IPV6_LEAST_MTU 1280	/* RFC 8200, section 5 */
@@ -27,12 +28,13 @@
 /* What is kept of a message while its headers are written anew. */
 struct message {
 	struct icmp icmp;
-	__be16 id;		/* of the quoted packet, if it is IPv4, as the next */
-	__be16 fragment;
+	__u32 id;		/* of the quoted packet, if it is IPv4 or a fragment */
 	__u16 length;		/* of the quoted packet behind its headers */
+	__u16 fragment_bits;	/* IPv4's, of the quoted packet, which is a fragment if there is more than DF, and then the first */
 	__u8 tos;
 	__u8 hops;
 	__u8 outer_hops;
+	__u8 fragment;		/* 1 if the quoted packet is one */
 };
 
 static __always_inline void set_message(struct icmp *icmp, __u8 type, __u8 code, __u32 rest)
@@ -42,7 +44,7 @@ static __always_inline void set_message(struct icmp *icmp, __u8 type, __u8 code,
 	icmp->rest = bpf_htonl(rest);
 }
 
-/* RFC 7915, section 4.2. Zero for what has no counterpart. */
+/* RFC 7915, section 4.2. Zero for what has no counterpart. Of a fragment the MTU is told as of a whole packet: shorter ones do no harm. */
 static __always_inline int to_icmpv6(struct icmp *icmp)
 {
 	__u32 mtu = (bpf_ntohl(icmp->rest) & 0xffff) + FAMILIES_DIFFER_BY;
@@ -78,10 +80,10 @@ static __always_inline int to_icmpv6(struct icmp *icmp)
 	}
 }
 
-/* RFC 7915, section 5.2. */
-static __always_inline int to_icmp(struct icmp *icmp)
+/* RFC 7915, section 5.2. A fragment becomes longer by its fragment header, too. */
+static __always_inline int to_icmp(struct icmp *icmp, int fragment)
 {
-	__u32 rest = bpf_ntohl(icmp->rest);
+	__u32 rest = bpf_ntohl(icmp->rest), shorter = FAMILIES_DIFFER_BY + (fragment ? sizeof(struct fragment_header) : 0);
 
 	switch (icmp->type) {
 	case ICMPV6_TIME_EXCEEDED:
@@ -91,7 +93,7 @@ static __always_inline int to_icmp(struct icmp *icmp)
 		if (rest > 0xffff)
 			rest = 0xffff;
 		set_message(icmp, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED,
-			    rest < IPV6_LEAST_MTU ? IPV6_LEAST_MTU - FAMILIES_DIFFER_BY : rest - FAMILIES_DIFFER_BY);
+			    rest < IPV6_LEAST_MTU ? IPV6_LEAST_MTU - shorter : rest - shorter);
 		return 1;
 	case ICMPV6_UNREACHABLE:
 		if (icmp->code > ICMPV6_PORT_UNREACHABLE)
@@ -132,6 +134,13 @@ static __always_inline int is_undamaged(struct xdp_md *ctx, const struct packet 
 	return sum_frame(ctx, message_at(pkt), length, sum) == 0xffff;
 }
 
+/* Its sender is who the message is for. */
+static __noinline int restore_id(struct message *message, const struct passage *passage)
+{
+	message->id -= id_offset(&passage->destination, passage->v6);
+	return 0;
+}
+
 static __always_inline int read_quote(struct xdp_md *ctx, const struct packet *pkt, struct message *message)
 {
 	__u32 at = pkt->ip_offset + pkt->least, headers = pkt->ip_headers - pkt->least;
@@ -142,9 +151,10 @@ static __always_inline int read_quote(struct xdp_md *ctx, const struct packet *p
 	if (!icmp || !ip)
 		return 0;
 	message->icmp = *icmp;
+	message->fragment = !!pkt->fragment_bits;
 	if (!pkt->to.v6) {
-		message->id = ip->id;
-		message->fragment = ip->frag_off;
+		message->id = bpf_ntohs(ip->id);
+		message->fragment_bits = bpf_ntohs(ip->frag_off);
 		message->length = bpf_ntohs(ip->tot_len) - headers;
 		message->tos = ip->tos;
 		message->hops = ip->ttl;
@@ -153,7 +163,8 @@ static __always_inline int read_quote(struct xdp_md *ctx, const struct packet *p
 	ip6 = header_at(ctx, at, sizeof(*ip6));
 	if (!ip6)
 		return 0;
-	message->fragment = bpf_htons(DONT_FRAGMENT);
+	message->id = message->fragment ? bpf_ntohl(pkt->fragment_id) : 0;
+	message->fragment_bits = message->fragment ? pkt->fragment_bits : DONT_FRAGMENT;
 	message->length = sizeof(*ip6) + bpf_ntohs(ip6->payload_len) - headers;
 	message->tos = ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
 	message->hops = ip6->hop_limit;
@@ -180,6 +191,14 @@ static __always_inline int rewrite_quoted(struct xdp_md *ctx, const struct packe
 	return 1;
 }
 
+/* Of the quoted packet, as it leaves. */
+static __always_inline __u32 quoted_headers(const struct message *message, const struct passage *passage)
+{
+	if (message->fragment)
+		return headers_leaving(passage);
+	return passage->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+}
+
 static __always_inline void write_quoting_ipv4(struct iphdr *ip, const struct message *message,
 					       const struct packet *pkt, const struct passage *passage, int quoted)
 {
@@ -190,8 +209,8 @@ static __always_inline void write_quoting_ipv4(struct iphdr *ip, const struct me
 		.ihl = 5,
 		.tos = quoted ? message->tos : TOS_CONTROL,
 		.tot_len = bpf_htons(sizeof(*ip) + (quoted ? message->length : sizeof(struct icmp) + sizeof(*ip) + rest)),
-		.id = quoted ? message->id : 0,
-		.frag_off = quoted ? message->fragment : bpf_htons(DONT_FRAGMENT),
+		.id = quoted ? bpf_htons(message->id) : 0,
+		.frag_off = bpf_htons(quoted ? message->fragment_bits : DONT_FRAGMENT),
 		.ttl = quoted ? message->hops : message->outer_hops,
 		.protocol = quoted ? pkt->to.protocol : IPPROTO_ICMP,
 		.saddr = quoted ? passage->destination.word[3] : passage->source.word[3],
@@ -206,11 +225,23 @@ static __always_inline void write_quoting_ipv6(struct ipv6hdr *ip6, const struct
 	__u32 rest = pkt->length - pkt->ip_headers;
 
 	*(__be32 *)ip6 = bpf_htonl(6U << 28 | (quoted ? (__u32)message->tos << 20 : 0));
-	ip6->payload_len = bpf_htons(quoted ? message->length : sizeof(struct icmp) + sizeof(*ip6) + rest);
+	ip6->payload_len = bpf_htons(quoted ? message->length :
+				     sizeof(struct icmp) + quoted_headers(message, passage) + rest);
 	ip6->nexthdr = quoted ? pkt->to.protocol : IPPROTO_ICMPV6;
 	ip6->hop_limit = quoted ? message->hops : message->outer_hops;
 	__builtin_memcpy(&ip6->saddr, quoted ? &passage->destination : &passage->source, sizeof(ip6->saddr));
 	__builtin_memcpy(&ip6->daddr, quoted ? &passage->source : &passage->destination, sizeof(ip6->daddr));
+}
+
+/* Behind the quoted header, which has been written. */
+static __always_inline int write_quoted_fragment(struct xdp_md *ctx, const struct message *message, const struct packet *pkt)
+{
+	struct ipv6hdr *ip6 = header_at(ctx, ETH_HLEN + sizeof(*ip6) + sizeof(struct icmp),
+					sizeof(*ip6) + sizeof(struct fragment_header));
+
+	if (ip6)
+		write_fragment_header(ip6, pkt->to.protocol, message->fragment_bits, message->id);
+	return !!ip6;
 }
 
 /* Both IP headers and the message between, whose checksum comes last. */
@@ -218,7 +249,7 @@ static __always_inline int write_message(struct xdp_md *ctx, const struct messag
 					 const struct passage *passage)
 {
 	__u32 size = passage->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	__u32 length = sizeof(struct icmp) + size + pkt->length - pkt->ip_headers, sum = 0;
+	__u32 length = sizeof(struct icmp) + quoted_headers(message, passage) + pkt->length - pkt->ip_headers, sum = 0;
 	void *ip = header_at(ctx, ETH_HLEN, 2 * sizeof(struct iphdr) + sizeof(struct icmp));
 	struct icmp *icmp;
 
@@ -232,6 +263,8 @@ static __always_inline int write_message(struct xdp_md *ctx, const struct messag
 		*icmp = message->icmp;
 		icmp->checksum = 0;
 		write_quoting_ipv6((void *)(icmp + 1), message, pkt, passage, 1);
+		if (message->fragment && !write_quoted_fragment(ctx, message, pkt))
+			return 0;
 		sum = address_sum(&passage->source, 1) + address_sum(&passage->destination, 1) + bpf_htons(length) +
 		      bpf_htons(IPPROTO_ICMPV6);
 	} else {
@@ -253,19 +286,21 @@ static __always_inline int write_message(struct xdp_md *ctx, const struct messag
 __noinline enum outcome translate_error(struct xdp_md *ctx, struct packet *pkt, struct passage *passage)
 {
 	struct message message = {};
-	__u32 size, grown;
+	__u32 grown;
 
 	if (!pkt || !passage || !is_undamaged(ctx, pkt) || !read_quote(ctx, pkt, &message))
 		return DROP_ICMP_QUOTE;
 	message.outer_hops = hops_left(ctx, pkt) - 1;
 	if (!message.outer_hops || message.outer_hops == 0xff)
 		return DROP_TTL;
-	if (pkt->to.v6 != passage->v6 && !(passage->v6 ? to_icmpv6(&message.icmp) : to_icmp(&message.icmp)))
+	if (pkt->to.v6 != passage->v6 && !(passage->v6 ? to_icmpv6(&message.icmp) : to_icmp(&message.icmp, message.fragment)))
 		return DROP_NAT_FAMILY;
 	if (!rewrite_quoted(ctx, pkt, passage))
 		return DROP_ICMP_QUOTE;
-	size = passage->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	grown = 2 * size + sizeof(struct icmp);
+	if (message.fragment)
+		restore_id(&message, passage);
+	grown = (passage->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + sizeof(struct icmp) +
+		quoted_headers(&message, passage);
 	if (pkt->length - pkt->ip_headers + grown > passage->longest)
 		return DROP_TOO_BIG;
 	if (bpf_xdp_adjust_head(ctx, (int)pkt->ip_offset + pkt->ip_headers - ETH_HLEN - (int)grown))

@@ -263,11 +263,23 @@ struct fragment_key {
 	__u16 zero;
 };
 
+/* Which way by nat a packet goes. */
+enum nat {
+	NAT_NONE,
+	NAT_REQUEST,		/* of a client */
+	NAT_REPLY,		/* of a backend */
+	NAT_UNTRANSLATABLE,	/* of a later fragment: the first has no counterpart in the other family */
+};
+
 /* The way of a packet's first fragment. */
 struct fragment_way {
 	__u32 backend;		/* an index into backends; 0 for the host's own */
 	__u32 second;		/* when it came */
 	__u32 entropy;		/* of the flow, so that fragments leave in its order */
+	__u32 connection;	/* of nat: its index, */
+	__u32 life;		/* and which of that entry's connections it is: a tag's digest and generation */
+	__u8 nat;		/* enum nat */
+	__u8 zero[3];
 };
 
 /* In front of a frame that is held. */

@@ -62,6 +62,8 @@ static __always_inline enum outcome unquote(struct xdp_md *ctx, struct packet *p
 		return DROP_ICMP_QUOTE;
 
 	pkt->ip_headers = ip->transport - pkt->ip_offset; /* up to the quoted ports: for nat, which changes those, too */
+	pkt->fragment_bits = ip->fragment_bits;
+	pkt->fragment_id = ip->fragment_id;
 	pkt->to.protocol = ip->protocol;
 	pkt->to.port = ports->source;
 	pkt->source = ip->destination;

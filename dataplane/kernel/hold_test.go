@@ -16,6 +16,12 @@ func holding(t *testing.T) (*harness, dataplane.Fragments) {
 	t.Helper()
 	h := newHarness(t)
 	h.want(serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)))
+	return h, h.holding(t)
+}
+
+// holding has somebody hold fragments from now on.
+func (h *harness) holding(t *testing.T) dataplane.Fragments {
+	t.Helper()
 	held, err := h.plane.HoldFragments()
 	if errors.Is(err, dataplane.ErrCannotHold) {
 		t.Skip(err)
@@ -24,7 +30,7 @@ func holding(t *testing.T) (*harness, dataplane.Fragments) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { held.Close() })
-	return h, held
+	return held
 }
 
 // again lets the program see a held fragment once more and says what it counted.

@@ -224,10 +224,14 @@ type lbFragmentKey struct {
 }
 
 type lbFragmentWay struct {
-	_       structs.HostLayout
-	Backend uint32
-	Second  uint32
-	Entropy uint32
+	_          structs.HostLayout
+	Backend    uint32
+	Second     uint32
+	Entropy    uint32
+	Connection uint32
+	Life       uint32
+	Nat        uint8
+	Zero       [3]uint8
 }
 
 type lbHeldFragment struct {
@@ -465,6 +469,7 @@ const (
 	lbMapHeldFragments     = "held_fragments"
 	lbMapLayouts           = "layouts"
 	lbMapNat               = "nat"
+	lbMapNatBackends       = "nat_backends"
 	lbMapOutcomes          = "outcomes"
 	lbMapQuicIds           = "quic_ids"
 	lbMapServices          = "services"
@@ -551,6 +556,7 @@ type lbMapSpecs struct {
 	HeldFragments     *ebpf.MapSpec `ebpf:"held_fragments"`
 	Layouts           *ebpf.MapSpec `ebpf:"layouts"`
 	Nat               *ebpf.MapSpec `ebpf:"nat"`
+	NatBackends       *ebpf.MapSpec `ebpf:"nat_backends"`
 	Outcomes          *ebpf.MapSpec `ebpf:"outcomes"`
 	QuicIds           *ebpf.MapSpec `ebpf:"quic_ids"`
 	Services          *ebpf.MapSpec `ebpf:"services"`
@@ -613,6 +619,7 @@ type lbMaps struct {
 	HeldFragments     *ebpf.Map `ebpf:"held_fragments"`
 	Layouts           *ebpf.Map `ebpf:"layouts"`
 	Nat               *ebpf.Map `ebpf:"nat"`
+	NatBackends       *ebpf.Map `ebpf:"nat_backends"`
 	Outcomes          *ebpf.Map `ebpf:"outcomes"`
 	QuicIds           *ebpf.Map `ebpf:"quic_ids"`
 	Services          *ebpf.Map `ebpf:"services"`
@@ -647,6 +654,7 @@ func (m *lbMaps) Close() error {
 		m.HeldFragments,
 		m.Layouts,
 		m.Nat,
+		m.NatBackends,
 		m.Outcomes,
 		m.QuicIds,
 		m.Services,

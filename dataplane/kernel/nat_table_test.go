@@ -236,20 +236,6 @@ func TestPrivilegedCPUsThatRaceShareNoPortAndNoConnection(t *testing.T) {
 	}
 }
 
-func TestPrivilegedAFragmentGetsToNoConnection(t *testing.T) {
-	s := newNAT(t, natOptions(t, 0), dataplane.DefaultNATSettings(), natBackend(backend4))
-	sent := knock(clientOf(1))
-	sent.protocol, sent.flags, sent.seq = dataplane.UDP, "", 0
-	got := s.request(sent)
-	for outcome, p := range map[string]talk{"DROP_FRAGMENT": sent, "PASS_NOT_VIP": answer(got, "", "")} {
-		frame := p.frame(t)
-		frame[14+6] = 0x20 // more fragments
-		if got := s.send(frame); got.moved[outcome] != 1 {
-			t.Errorf("counters moved by %v, want %s", got.moved, outcome)
-		}
-	}
-}
-
 func TestPrivilegedAPacketThatMayGoNoFurtherIsDropped(t *testing.T) {
 	for _, mix := range natMixes {
 		t.Run(mix.name, func(t *testing.T) {

@@ -40,18 +40,19 @@ const DefaultErrors = 1000
 // DataPlane is the program and its maps in the kernel. Its methods may not be
 // called at the same time. Closing it leaves everything pinned and forwarding.
 type DataPlane struct {
-	pins     pins
-	log      *slog.Logger
-	objects  lbObjects
-	wish     *ebpf.Map // the section of the program's variable capture_wish
-	mapped   mapped
-	exact    *exactVIPs
-	heldMark uint64               // of this program
-	outcomes []string             // names by number, from the program's BTF
-	staged   bool                 // new maps are pinned beside the old ones
-	promoted bool                 // the maps are the ones under pins.maps()
-	takeover *takeover            // until then, if other maps are in their place
-	links    map[string]link.Link // held, so that one whose pin is removed goes on
+	pins         pins
+	log          *slog.Logger
+	objects      lbObjects
+	wish         *ebpf.Map // the section of the program's variable capture_wish
+	mapped       mapped
+	exact        *exactVIPs
+	heldMark     uint64    // of this program
+	outcomes     []string  // names by number, from the program's BTF
+	staged       bool      // new maps are pinned beside the old ones
+	promoted     bool      // the maps are the ones under pins.maps()
+	takeover     *takeover // until then, if other maps are in their place
+	natAddresses natAddresses
+	links        map[string]link.Link // held, so that one whose pin is removed goes on
 
 	// What the maps say of themselves, and until when drops are watched, as Mend
 	// makes them again.
@@ -109,13 +110,13 @@ func (d *DataPlane) open(options Options) error {
 	}
 	if d.promoted {
 		old.close()
-		return errors.Join(d.followVIPs(options.Secret), d.readNotes())
+		return errors.Join(d.followVIPs(options.Secret), d.readNotes(), d.readNATAddresses())
 	}
 	if err := noteTypes(d.objects.TypeNotes, spec); err != nil {
 		old.close()
 		return err
 	}
-	return errors.Join(d.takeOver(old, options.Secret), d.followVIPs(options.Secret), d.readNotes())
+	return errors.Join(d.takeOver(old, options.Secret), d.followVIPs(options.Secret), d.readNotes(), d.readNATAddresses())
 }
 
 // followVIPs makes places lead to what is in vips: the process before this one may
@@ -215,6 +216,7 @@ func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
 	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends
+	spec.Maps[lbMapNatBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapSlots].MaxEntries = lines(options.Slots, slotsPerLine)
 	spec.Maps[lbMapConditions].MaxEntries = lines(options.Slots, conditionsPerLine)
 	spec.Maps[lbMapFlows].MaxEntries = 1 << bits.Len32(lines(options.Flows, dataplane.FlowsPerBucket)-1)

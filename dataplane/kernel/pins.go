@@ -94,9 +94,10 @@ func checkBPFFS(dir string) error {
 }
 
 // isTable tells the maps that outlive a process from those that are each
-// program's own: variables, and what shows packets to whoever wants to see them.
+// program's own: variables, what shows packets to whoever wants to see them, and
+// what follows from tables.
 func isTable(name string) bool {
-	return name[0] != '.' && !slices.Contains([]string{lbMapFrames, lbMapAtWork, lbMapDrops, lbMapDropBudget, lbMapHeldFragments}, name)
+	return name[0] != '.' && !slices.Contains([]string{lbMapFrames, lbMapAtWork, lbMapDrops, lbMapDropBudget, lbMapHeldFragments, lbMapNatBackends}, name)
 }
 
 // pinNext pins new maps beside the old ones.

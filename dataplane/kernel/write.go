@@ -110,14 +110,19 @@ func (d *DataPlane) putBackend(s dataplane.PutBackend) error {
 			return err
 		}
 	}
-	return d.objects.Backends.Put(s.Index, entry)
+	if s.Entry.Forward == dataplane.NAT {
+		err = d.natAddresses.put(s.Index, s.Entry.Addr)
+	} else {
+		err = d.natAddresses.delete(s.Index)
+	}
+	return errors.Join(err, d.objects.Backends.Put(s.Index, entry))
 }
 
 func (d *DataPlane) deleteBackend(index uint32) error {
 	if err := d.objects.Backends.Put(index, lbBackend{}); err != nil {
 		return err
 	}
-	return d.retireCounters(index)
+	return errors.Join(d.natAddresses.delete(index), d.retireCounters(index))
 }
 
 // retireCounters zeroes the counters of an index that no packet uses, and adds

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -99,6 +100,16 @@ func (t *Connections) all(second uint32) func(yield func(*Connection) bool) {
 			}
 		}
 	}
+}
+
+// has tells whether a connection is in the table: others push out what is half open.
+func (t *Connections) has(c *Connection) bool {
+	for i := range t.Lines {
+		if slices.Contains(t.Lines[i][:], c) {
+			return true
+		}
+	}
+	return false
 }
 
 // OfClient is the connection that a client's packet belongs to, or nil.

@@ -57,7 +57,9 @@ func followExtensions(packet []byte, at int, next uint8) chain {
 		}
 		size := extensionSize(c.protocol, header[1])
 		if c.protocol == fragmented {
-			c.fragment = readFragmentHeader(header)
+			if c.fragment = readFragmentHeader(header); c.fragment != nil {
+				c.fragment.at = c.size
+			}
 		}
 		c.protocol = header[0]
 		c.size += size

@@ -9,9 +9,6 @@ import (
 // request is the way of a client's packet to a VIP of nat, or of an error about
 // one of its connections.
 func (b *Balancer) request(p *packet, vip dataplane.VIPEntry) Fate {
-	if p.fragment != nil && !p.isICMP() {
-		return p.rejected(DropFragment)
-	}
 	c := b.Connections.OfClient(p.from, p.toEnd(), p.to.Protocol, p.arrival.Second)
 	if c != nil && b.mayBeginAnew(p) && b.isOver(c, p, vip) {
 		b.retire(c, p.arrival.Second)
@@ -27,7 +24,6 @@ func (b *Balancer) request(p *packet, vip dataplane.VIPEntry) Fate {
 		c.State, c.Heard = SYN, p.arrival.Second
 		c.Expires = c.Heard + timeout(SYN, b.Tables.NAT.Timeouts)
 	}
-	backend := b.Tables.Backends[c.Index]
 	if !b.isBackendOf(c) {
 		return p.rejected(DropNoConnection)
 	}
@@ -35,6 +31,17 @@ func (b *Balancer) request(p *packet, vip dataplane.VIPEntry) Fate {
 		b.hear(c, p, byClient)
 		b.learnWayBack(c, p)
 	}
+	fate := b.translateRequest(p, c)
+	b.rememberTranslated(p, c, ByRequest, fate.Outcome)
+	return fate
+}
+
+// translateRequest sends a packet of a client's on as one of its connection.
+func (b *Balancer) translateRequest(p *packet, c *Connection) Fate {
+	if !b.isBackendOf(c) {
+		return p.rejected(DropNoConnection)
+	}
+	backend := b.Tables.Backends[c.Index]
 	fate := b.translate(p, passage{
 		source: c.Source, destination: c.Backend,
 		hop: backend.Hop, longest: int(backend.Hop.MTU),
@@ -118,7 +125,7 @@ func (b *Balancer) begin(p *packet, vip dataplane.VIPEntry) (*Connection, Outcom
 // answer is the way of a packet that is for no VIP: a nat backend's, or else the
 // host's.
 func (b *Balancer) answer(p *packet) (fate Fate, found bool) {
-	if p.fragment != nil && !p.isICMP() || !b.Tables.SeesNAT {
+	if !b.Tables.SeesNAT {
 		return Fate{}, false
 	}
 	c := b.Connections.OfBackend(p.from, p.toEnd(), p.to.Protocol, p.arrival.Second)
@@ -131,14 +138,21 @@ func (b *Balancer) answer(p *packet) (fate Fate, found bool) {
 		}
 		b.hear(c, p, byBackend)
 	}
-	fate = b.translate(p, passage{
+	fate = b.translateAnswer(p, c)
+	b.rememberTranslated(p, c, ByReply, fate.Outcome)
+	return fate, true
+}
+
+// translateAnswer sends a backend's packet on to the client.
+func (b *Balancer) translateAnswer(p *packet, c *Connection) Fate {
+	fate := b.translate(p, passage{
 		source: c.VIP, destination: c.Client,
 		hop: c.Back.Hop, longest: c.Back.Longest,
 	})
 	if fate.Outcome == none {
 		fate.Outcome = ReplyBackend
 	}
-	return fate, true
+	return fate
 }
 
 // learnWayBack keeps how the client's latest packet came: no route is asked.

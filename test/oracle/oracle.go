@@ -162,9 +162,7 @@ func (b *Balancer) balance(p *packet) Fate {
 		if fate, found := b.answer(p); found {
 			return fate
 		}
-		if p.isFirstFragment() && b.isVIPAddress(p.destination) {
-			b.rememberFragment(p, dataplane.NoBackend, 0)
-		}
+		b.rememberOwn(p)
 		return p.rejected(PassNotVIP)
 	}
 	if objection := p.judge(); objection != none {

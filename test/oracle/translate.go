@@ -26,11 +26,17 @@ func (b *Balancer) translate(p *packet, way passage) Fate {
 	if way.v6() != p.v6 {
 		longest += p.headers - fixedHeader(way.v6())
 	}
+	if p.fragment != nil && !p.v6 && way.v6() {
+		longest -= fragmentHeaderSize
+	}
 	switch {
 	case p.length > longest:
 		return b.tooBig(p, longest)
 	case p.hops() <= 1:
 		return p.rejected(DropTTL)
+	}
+	if p.fragment != nil {
+		return b.translateFragment(p, way)
 	}
 	header, free := p.header(way)
 	ip := slices.Concat(header, p.transportOf(way), p.ip()[p.length:])

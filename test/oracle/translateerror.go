@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 )
 
@@ -19,7 +20,7 @@ func (b *Balancer) translateError(p *packet, way passage) Fate {
 	}
 	head := bytes.Clone(message[:icmpSize])
 	if way.v6() != p.v6 {
-		translated, known := translateHead(head, p.v6)
+		translated, known := translateHead(head, p.v6, quoted.inner.fragment != nil)
 		if !known {
 			return p.rejected(DropNATFamily)
 		}
@@ -27,20 +28,24 @@ func (b *Balancer) translateError(p *packet, way passage) Fate {
 	}
 	copy(head[icmpChecksumOffset:], []byte{0, 0})
 	size := fixedHeader(way.v6())
-	message = slices.Concat(head, quoted.header(way), quoted.transportOfQuote(way))
+	header := quoted.header(way)
+	if quoted.inner.fragment != nil {
+		header = b.headerOfQuotedFragment(quoted, header, way)
+	}
+	message = slices.Concat(head, header, quoted.transportOfQuote(way))
 	if size+len(message) > way.longest {
 		return p.rejected(DropTooBig)
 	}
-	header := outer{0xc0, protocolICMP, way.source.Addr(), way.destination.Addr()}
+	o := outer{0xc0, protocolICMP, way.source.Addr(), way.destination.Addr()}
 	begun := uint32(0)
 	var ip []byte
 	if way.v6() {
-		header.tos, header.protocol = 0, protocolICMPv6
+		o.tos, o.protocol = 0, protocolICMPv6
 		begun = pseudoHeader(way.source.Addr().AsSlice(), way.destination.Addr().AsSlice(), len(message), protocolICMPv6)
-		ip = header.ipv6(len(message), 0)
+		ip = o.ipv6(len(message), 0)
 		ip[hopLimitOffset] = p.hops() - 1
 	} else {
-		ip = header.ipv4(len(message))
+		ip = o.ipv4(len(message))
 		ip[ttlOffset] = p.hops() - 1
 		putIPv4Checksum(ip)
 	}
@@ -58,7 +63,8 @@ func (p *packet) isRight(message []byte) bool {
 }
 
 // header is that of the quoted packet as its receiver had sent it: what it says of
-// itself stays, but for options. IPv6 is never fragmented on its way.
+// itself stays, but for options. IPv6 is never fragmented on its way. As of a whole
+// packet.
 func (q *quote) header(way passage) []byte {
 	o := outer{q.inner.tos, q.inner.protocol, way.destination.Addr(), way.source.Addr()}
 	said := q.inner.length - q.inner.headers
@@ -79,20 +85,30 @@ func (q *quote) header(way passage) []byte {
 // transportOfQuote is as much of the quoted segment as there is; its checksum
 // changes by the ends, if it is there.
 func (q *quote) transportOfQuote(way passage) []byte {
-	segment, at := bytes.Clone(q.inner.transport()), checksumOffset(q.inner.protocol)
+	at := checksumOffset(q.inner.protocol)
+	segment := q.inner.transport()
+	summed := len(segment) >= at+2 && be16(segment[at:]) != 0
+	return q.inner.withEnds(segment, way.destination, way.source, summed)
+}
+
+// withEnds is a part of a segment with other ends, by which its checksum changes if
+// it is there.
+func (p *packet) withEnds(segment []byte, source, destination netip.AddrPort, summed bool) []byte {
+	segment = bytes.Clone(segment)
+	at := checksumOffset(p.protocol)
 	ends := func(source, destination []byte, ports []byte) uint32 {
 		return sum(ports, sum(source, sum(destination, 0)))
 	}
-	before := ends(q.inner.source.AsSlice(), q.inner.destination.AsSlice(), segment[:4])
-	binary.BigEndian.PutUint16(segment, way.destination.Port())
-	binary.BigEndian.PutUint16(segment[2:], way.source.Port())
-	after := ends(way.destination.Addr().AsSlice(), way.source.Addr().AsSlice(), segment[:4])
-	if len(segment) < at+2 || be16(segment[at:]) == 0 {
+	before := ends(p.source.AsSlice(), p.destination.AsSlice(), segment[:4])
+	binary.BigEndian.PutUint16(segment, source.Port())
+	binary.BigEndian.PutUint16(segment[2:], destination.Port())
+	after := ends(source.Addr().AsSlice(), destination.Addr().AsSlice(), segment[:4])
+	if !summed {
 		return segment
 	}
 	sum := fold(uint32(be16(segment[at:])) + fold(before) + uint32(^uint16(fold(after))))
 	binary.BigEndian.PutUint16(segment[at:], uint16(sum%0xffff))
-	if q.inner.protocol == protocolUDP && be16(segment[at:]) == 0 {
+	if p.protocol == protocolUDP && be16(segment[at:]) == 0 {
 		copy(segment[at:], []byte{0xff, 0xff})
 	}
 	return segment
@@ -102,8 +118,12 @@ func (q *quote) transportOfQuote(way passage) []byte {
 const headersDiffer = ipv6Size - ipv4Size
 
 // translateHead is type, code and second word of an error in the other family, if
-// it has such a one.
-func translateHead(head []byte, fromV6 bool) ([]byte, bool) {
+// it has such a one. A fragment grows in IPv6 by its own header, too.
+func translateHead(head []byte, fromV6, aboutFragment bool) ([]byte, bool) {
+	shorter := uint32(headersDiffer)
+	if aboutFragment {
+		shorter += fragmentHeaderSize
+	}
 	kind, code, word := head[0], head[1], be32(head[4:])
 	write := func(kind, code uint8, word uint32) ([]byte, bool) {
 		return binary.BigEndian.AppendUint32([]byte{kind, code, 0, 0}, word), true
@@ -112,7 +132,7 @@ func translateHead(head []byte, fromV6 bool) ([]byte, bool) {
 	case fromV6 && kind == timeExceededV6:
 		return write(timeExceeded, code, 0)
 	case fromV6 && kind == tooBigV6:
-		return write(unreachable, codeFragmentationDF, max(min(word, 0xffff), 1280)-headersDiffer)
+		return write(unreachable, codeFragmentationDF, max(min(word, 0xffff), 1280)-shorter)
 	case fromV6 && kind == parameterProblemV6 && code == 1: // unrecognized next header
 		return write(unreachable, 2, 0)
 	case fromV6 && kind == unreachableV6:

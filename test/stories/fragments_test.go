@@ -38,20 +38,12 @@ service "dns-%d" {
 	s.begin(services)
 	s.overhear()
 	for _, h := range s.Lab.Backends {
-		s.must(answerNoLongerThanTheClientsWire(h, s.Lab.Client))
+		s.must(answerNoLongerThan(lab.ClientMTU, h, s.Lab.Client))
 	}
 	for i, forward := range modes {
 		for _, vip := range []netip.Addr{lab.VIP4(byte(i + 1)), lab.VIP6(byte(i + 1))} {
 			t.Run(fmt.Sprintf("by the client's own stack, to %s by %s", vip, forward), func(t *testing.T) { s.in(t).echoesLong(netip.AddrPortFrom(vip, 53)) })
-			for _, order := range []struct {
-				name string
-				of   func(a, b [][]byte) [][]byte
-			}{
-				{"in order", func(a, b [][]byte) [][]byte { return slices.Concat(a, b) }},
-				{"in reverse", func(a, b [][]byte) [][]byte { return slices.Concat(reversed(a), reversed(b)) }},
-				{"interleaved", interleaved},
-				{"interleaved and in reverse", func(a, b [][]byte) [][]byte { return reversed(interleaved(a, b)) }},
-			} {
+			for _, order := range orders {
 				t.Run(fmt.Sprintf("%s, to %s by %s", order.name, vip, forward), func(t *testing.T) {
 					s.in(t).echoesFragments(netip.AddrPortFrom(vip, 53), order.of)
 				})
@@ -64,6 +56,17 @@ service "dns-%d" {
 	if s.outcome("HOLD_FRAGMENT") == 0 {
 		t.Error("none was held: did any come before its first?")
 	}
+}
+
+// orders are those in which the fragments of two datagrams come.
+var orders = []struct {
+	name string
+	of   func(a, b [][]byte) [][]byte
+}{
+	{"in order", func(a, b [][]byte) [][]byte { return slices.Concat(a, b) }},
+	{"in reverse", func(a, b [][]byte) [][]byte { return slices.Concat(reversed(a), reversed(b)) }},
+	{"interleaved", interleaved},
+	{"interleaved and in reverse", func(a, b [][]byte) [][]byte { return reversed(interleaved(a, b)) }},
 }
 
 // A fragment whose first never comes is held, and dropped by its name in the end.
@@ -87,16 +90,16 @@ service "dns" {
 	})
 }
 
-// answerNoLongerThanTheClientsWire keeps path MTU discovery out of the story: the
-// lab's other wires take longer packets.
-func answerNoLongerThanTheClientsWire(h, client *lab.Host) error {
-	for _, to := range []netip.Addr{client.Addr4, client.Addr6} {
+// answerNoLongerThan keeps path MTU discovery out of a story: the lab's other wires
+// take longer packets than the client's.
+func answerNoLongerThan(mtu int, h, asker *lab.Host) error {
+	for _, to := range []netip.Addr{asker.Addr4, asker.Addr6} {
 		routes, err := h.Links().RouteGet(to.AsSlice())
 		if err != nil {
 			return err
 		}
 		only := &net.IPNet{IP: to.AsSlice(), Mask: net.CIDRMask(to.BitLen(), to.BitLen())}
-		if err := h.Links().RouteReplace(&netlink.Route{Dst: only, Gw: routes[0].Gw, MTU: lab.ClientMTU}); err != nil {
+		if err := h.Links().RouteReplace(&netlink.Route{Dst: only, Gw: routes[0].Gw, LinkIndex: routes[0].LinkIndex, MTU: mtu}); err != nil {
 			return err
 		}
 	}

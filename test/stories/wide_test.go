@@ -45,7 +45,7 @@ func TestPrivilegedClientsReachAnyAddressAndPortOfAWideVIP(t *testing.T) {
 	s.begin(wide)
 	s.overhear()
 	for _, h := range s.Lab.Backends {
-		s.must(answerNoLongerThanTheClientsWire(h, s.Lab.Client))
+		s.must(answerNoLongerThan(lab.ClientMTU, h, s.Lab.Client))
 	}
 	for _, row := range []struct {
 		promise, vip, backend string

@@ -28,6 +28,21 @@ func natKinds() map[string]func(moment) bool {
 			return m.translates() && m.isIPv4() && m.protocol() == packet.ICMP && len(frame) >= 14+20+8+20+8 &&
 				frame[12] == 8 && frame[14+9] == packet.ICMP && frame[14+28+9] == packet.UDPIP && binary.BigEndian.Uint16(frame[14+20+8+20+6:]) == 0xffff
 		},
+		"nat-fragment-without-a-counterpart": func(m moment) bool {
+			return m.Outcome == oracle.DropNATFamily && m.isFirstFragment()
+		},
+		"nat-fragment-that-follows-none-with-a-counterpart": func(m moment) bool {
+			return m.Outcome == oracle.DropNATFamily && m.isLaterFragment()
+		},
+		"nat-fragment-grows-a-header": func(m moment) bool {
+			return m.isTranslatedFragment(oracle.Forward, packet.TypeIPv4, packet.TypeIPv6, false)
+		},
+		"nat-fragment-of-an-answer-loses-its-header": func(m moment) bool {
+			return m.isTranslatedFragment(oracle.ReplyBackend, packet.TypeIPv6, packet.TypeIPv4, false)
+		},
+		"nat-fragment-follows": func(m moment) bool {
+			return m.isTranslatedFragment(oracle.Forward, packet.TypeIPv4, packet.TypeIPv4, true)
+		},
 		"nat-begins": func(m moment) bool { return m.begins(func(is *oracle.Connection) bool { return true }) },
 		"nat-pushes-a-half-open-one-out": func(m moment) bool {
 			for place, was := range m.connections {
@@ -112,6 +127,20 @@ func (m moment) isTranslated(outcome oracle.Outcome, from, to, protocol int) boo
 		return int(frame[14+9]) == protocol
 	}
 	return int(frame[14+6]) == protocol || protocol == packet.ICMP && frame[14+6] == packet.ICMPv6
+}
+
+// isTranslatedFragment likewise.
+func (m moment) isTranslatedFragment(outcome oracle.Outcome, from, to int, later bool) bool {
+	frame := m.Fate.Frame
+	if !m.translates() || m.Outcome != outcome || m.at(-2) != from || int(binary.BigEndian.Uint16(frame[12:])) != to {
+		return false
+	}
+	if to == packet.TypeIPv4 {
+		bits := binary.BigEndian.Uint16(frame[14+6:])
+		return bits&0x3fff != 0 && bits&0x1fff != 0 == later
+	}
+	return frame[14+6] == packet.Fragment && binary.BigEndian.Uint16(frame[14+42:])&0xfff9 != 0 &&
+		binary.BigEndian.Uint16(frame[14+42:])&0xfff8 != 0 == later
 }
 
 func isFragmentOfTheHostBesideNAT(m moment) bool {
