@@ -3,11 +3,12 @@
  * The table of nat's connections. An entry is found by the client's tuple in one
  * of two lines of tags. Nothing is locked: a connection lives as its tag says,
  * and a tag is one word, changed by compare-and-swap. Whoever reads an entry
- * looks at its tag before and after.
+ * looks at its tag before and after, with a barrier at both places; whoever
+ * writes one does so between two compare-and-swaps, which are barriers.
  */
 #pragma once
 
-#include "hash.h"
+#include "barrier.h"
 #include "flows.h"
 #include "nat_types.h"
 #include "slots.h"
@@ -119,6 +120,7 @@ static __always_inline int still_there(const struct packet *pkt)
 {
 	__u64 *at = find_tag(pkt->connection);
 
+	read_barrier();
 	return at && same_connection(READ_ONCE(*at), pkt->tag);
 }
 
@@ -173,6 +175,7 @@ __noinline int find_connection(struct packet *pkt, __u64 hash, __u32 now)
 
 			if (tag >> TAG_DIGEST_SHIFT != digest_of(hash) || !tag_serves(tag, now))
 				continue;
+			read_barrier();
 			connection = bpf_map_lookup_elem(&connections, &index);
 			if (connection && is_of_client(connection, pkt)) {
 				pkt->connection = index;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "barrier.h"
 #include "flows.h"
 
 /*
@@ -122,6 +123,7 @@ static __noinline __u32 choose(struct seeker *seeker, __u32 slot, __u8 protocol)
 
 	if (!condition)
 		return seeker->owner;
+	read_barrier(); /* a slot's new owner must not be met with its old phase, which is written before */
 	word = READ_ONCE(condition->word);
 	phase = word & ((1 << PHASE_BITS) - 1);
 	fallback = word >> PHASE_BITS;

@@ -260,6 +260,7 @@ static __always_inline void find_answered(struct packet *pkt, __u32 now)
 	tag = READ_ONCE(*at);
 	if (tag_generation(tag) != reply_generation(reply) || !tag_serves(tag, now))
 		return;
+	read_barrier();
 	if (!is_of_backend(connection, pkt))
 		return;
 	pkt->connection = index;

@@ -182,6 +182,7 @@ static __always_inline int goes_on(const struct fragment_way *way, struct packet
 	tag = READ_ONCE(*at);
 	if (tag >> TAG_GENERATION_SHIFT != way->life || !tag_serves(tag, now_seconds()))
 		return 0;
+	read_barrier();
 	pkt->connection = way->connection;
 	pkt->tag = tag;
 	return 1;

@@ -369,4 +369,5 @@ struct settings {
 	__u32 reply_mask;	/* of lines of replies, likewise */
 	__u64 held_mark;	/* in the metadata of a frame that was held: of this program alone, drawn at random */
 	__u32 errors_per_second;	/* ICMP errors that each CPU may send */
+	__u32 weakly_ordered;	/* 1 on a machine whose loads may change places, such as arm64 */
 };

@@ -49,6 +49,13 @@ func tagLives(tag uint64, second uint32) bool {
 	return tagState(tag) != lbConnectionStateCONNECTION_FREE && int32(uint32(tag)-second) >= 0
 }
 
+// readBarrier keeps loads before it before those after it, as read_barrier of
+// bpf/barrier.h. An atomic load only does so with what comes after it.
+func readBarrier() {
+	var nothing atomic.Uint32
+	nothing.Add(0)
+}
+
 // Connections are those of nat that are not over at a second of the monotonic
 // clock. The program goes on meanwhile; each is whole.
 func (d *DataPlane) Connections(second uint32) iter.Seq[dataplane.Connection] {
@@ -60,6 +67,7 @@ func (d *DataPlane) Connections(second uint32) iter.Seq[dataplane.Connection] {
 				continue
 			}
 			entry := table.entries[i]
+			readBarrier()
 			if atomic.LoadUint64(&table.tags[i])>>tagLifeBits != tag>>tagLifeBits {
 				continue // another one has taken its place
 			}

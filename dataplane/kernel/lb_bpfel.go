@@ -345,7 +345,7 @@ type lbSettings struct {
 	ReplyMask       uint32
 	HeldMark        uint64
 	ErrorsPerSecond uint32
-	_               [4]byte
+	WeaklyOrdered   uint32
 }
 
 type lbSlotLine struct {

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -256,8 +257,13 @@ func settings(options Options, spec *ebpf.CollectionSpec, mark uint64) lbSetting
 
 		HeldMark:        mark,
 		ErrorsPerSecond: cmp.Or(options.Errors, DefaultErrors),
+		WeaklyOrdered:   uint32(one(weaklyOrdered)),
 	}
 }
+
+// weaklyOrdered machines may change the order of loads. Those that are not named
+// are taken for such: it is the safe side. A variable for the sake of tests.
+var weaklyOrdered = runtime.GOARCH != "amd64"
 
 // outcomeNames reads enum outcome, so that what operators see cannot drift from
 // what the program counts.
