@@ -21,6 +21,7 @@ service "web" {
 		s := newStage(t)
 		s.start([]byte(file))
 		defer func() { s.end() }()
+		synctest.Wait()
 		s.prober.hear("web 10.20.0.11 well\nweb 10.20.0.12 well", s.daemon.inbox.judged)
 		synctest.Wait()
 

@@ -288,7 +288,6 @@ func printed(t *testing.T, p dropPrinter) (out, messages string, err error) {
 }
 
 func TestDropsAreLinesAsTheyCome(t *testing.T) {
-	inUTC(t)
 	for _, row := range []struct {
 		name    string
 		printer dropPrinter
@@ -318,7 +317,6 @@ func listed() (services api.Services, backends api.Backends) {
 }
 
 func TestTables(t *testing.T) {
-	inUTC(t)
 	services, backends := listed()
 	var out bytes.Buffer
 	for name, print := range map[string]func() error{

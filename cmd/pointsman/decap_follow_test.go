@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	time.Local = time.UTC // tables are the same everywhere
 	os.Exit(m.Run())
 }
 

@@ -7,20 +7,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/pointsman/pointsman/controlplane/api"
 )
 
-// inUTC makes times in tables the same everywhere.
-func inUTC(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
-}
-
 func TestFollowingEventsGoesOnOverARestartOfTheDaemon(t *testing.T) {
-	inUTC(t)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var asked []uint64

@@ -77,7 +77,6 @@ func asked(t *testing.T, do func(name string, c call, flags []cli.Flag)) {
 	clock = func() time.Time { return noon }
 	t.Cleanup(func() { clock = time.Now })
 	t.Setenv("SUDO_USER", "")
-	inUTC(t)
 	for name, c := range leaves(newApp(nil, nil, nil).Commands) {
 		if calls[name].hosts == "" && !calls[name].free {
 			do(name, calls[name], c.Flags)
