@@ -36,7 +36,11 @@ type court struct {
 	metadata []byte
 	received []byte
 
-	brokenOff bool // the last case was not heard to its end
+	draw    func([]byte, wild.Interfaces) drama // out of dice
+	shorten func([]byte, func([]byte) bool) []byte
+
+	promises  *wild.Promises // of the latest case, if it is one of lives
+	brokenOff bool           // the last case was not heard to its end
 }
 
 // errorsPerSecond is few, so that it is reached.
@@ -67,6 +71,8 @@ func newCourt(t testing.TB) *court {
 		cramped:  headroom - metadata,
 		metadata: bytes.Repeat([]byte{0xff}, 256),
 		received: make([]byte, 4096),
+		draw:     drawCase,
+		shorten:  wild.Shorten,
 		ways:     make(map[oracle.FragmentKey]oracle.FragmentWay),
 	}
 	for number, name := range plane.outcomes {

@@ -28,6 +28,19 @@ func (c *court) judge(dice []byte, say func(string, ...any)) (census, error) {
 	}
 }
 
+// drama is a world and what happens in it, and perhaps what it was promised.
+type drama struct {
+	*wild.World
+	next     func() (wild.Event, bool)
+	met      func(oracle.Fate)
+	promises *wild.Promises
+}
+
+func drawCase(dice []byte, at wild.Interfaces) drama {
+	drawn := wild.NewCase(dice, at)
+	return drama{World: drawn.World, next: drawn.Next, met: drawn.Met}
+}
+
 // closely is after how many packets of a case the counters are read, which takes
 // longer than the packet itself. They are read once more at the end.
 const closely = 8
@@ -35,12 +48,12 @@ const closely = 8
 // hear is one case.
 func (c *court) hear(dice []byte, say func(string, ...any)) (census, error) {
 	seen := make(census)
-	drawn := wild.NewCase(dice, c.at)
+	drawn := c.draw(dice, c.at)
 	if err := c.enter(drawn.World); err != nil {
 		return seen, err
 	}
 	for packets := 1; ; packets++ {
-		event, more := drawn.Next()
+		event, more := drawn.next()
 		if !more {
 			return seen, errors.Join(c.sameCounters(), c.noMore())
 		}
@@ -49,19 +62,24 @@ func (c *court) hear(dice []byte, say func(string, ...any)) (census, error) {
 				say("%s", change)
 			}
 			c.oracle.Change(change)
+			if drawn.promises != nil {
+				drawn.promises.Change(change)
+			}
 		}
 		if err := c.apply(event.Changes...); err != nil {
 			return seen, err
 		}
 		fate, err := c.try(event.Arrival)
-		drawn.Met(fate)
-		seen[fate.Outcome]++
+		drawn.met(fate)
+		if seen[fate.Outcome]++; drawn.promises != nil {
+			err = errors.Join(err, drawn.promises.See(event.Arrival, fate))
+		}
 		if err == nil && (packets <= closely || say != nil) {
 			err = c.sameCounters()
 		}
 		if say != nil {
 			say("%d. at second %d in world %d by interface %d with room for %d, %d bytes: %s\n%x",
-				packets, event.Second, drawn.Number, event.Interface, event.Headroom, len(event.Frame), fate.Outcome, event.Frame[:min(len(event.Frame), 160)])
+				packets, event.Second, binary.BigEndian.Uint16(append(dice[:min(2, len(dice)):2], 0, 0)), event.Interface, event.Headroom, len(event.Frame), fate.Outcome, event.Frame[:min(len(event.Frame), 160)])
 		}
 		if err != nil {
 			return seen, err
@@ -87,7 +105,7 @@ func (c *court) uphold(t testing.TB, dice []byte) census {
 		return seen
 	}
 	t.Log(err)
-	dice = wild.Shorten(dice, func(dice []byte) bool {
+	dice = c.shorten(dice, func(dice []byte) bool {
 		_, err := c.judge(dice, nil)
 		return err != nil
 	})

@@ -3,6 +3,7 @@ package wild
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/pointsman/pointsman/test/packet"
 )
@@ -24,10 +25,10 @@ func readFrame(frame []byte) (g got, ok bool) {
 	g.ip = frame[at+2:]
 	var from, to netip.Addr
 	switch {
-	case len(g.ip) >= 40 && g.ip[0]>>4 == 4:
+	case len(g.ip) >= 28 && g.ip[0]>>4 == 4 && len(g.ip) > int(g.ip[0]&15)*4:
 		from, to = netip.AddrFrom4([4]byte(g.ip[12:])), netip.AddrFrom4([4]byte(g.ip[16:]))
 		g.protocol, g.segment = g.ip[9], g.ip[int(g.ip[0]&15)*4:]
-	case len(g.ip) >= 60 && g.ip[0]>>4 == 6:
+	case len(g.ip) >= 48 && g.ip[0]>>4 == 6:
 		from, to = netip.AddrFrom16([16]byte(g.ip[8:])), netip.AddrFrom16([16]byte(g.ip[24:]))
 		g.protocol, g.segment = g.ip[6], g.ip[40:]
 	default:
@@ -101,6 +102,23 @@ func (d *Dice) errorOnTheWay(ip packet.IP, g got) []byte {
 	return frame[:min(len(frame), mostBytes)]
 }
 
+// towardsZero is a frame again, of UDP, with something else in it that lets what
+// leaves have a checksum of zero: which says that there is none.
+func towardsZero(frame, left []byte) []byte {
+	in, out := flowOf(frame), flowOf(left)
+	if in == nil || out == nil || in.protocol != packet.UDPIP {
+		return nil
+	}
+	frame = slices.Clone(frame)
+	came, leaves := binary.BigEndian.Uint16(frame[in.transport+6:]), binary.BigEndian.Uint16(left[out.transport+6:])
+	if came == 0 { // it was summed up
+		binary.BigEndian.PutUint16(frame[in.transport+8:], packet.Sum(uint32(leaves), frame[in.transport+8:][:2]))
+	} else {
+		binary.BigEndian.PutUint16(frame[in.transport+6:], packet.Sum(uint32(came)+uint32(^leaves), nil))
+	}
+	return frame
+}
+
 // leaveSum leaves the checksum of a plain frame to others: a socket's to hardware,
 // or a datagram's to nobody.
 func (d *Dice) leaveSum(frame []byte) {
@@ -116,8 +134,11 @@ func (d *Dice) leaveSum(frame []byte) {
 		length = int(binary.BigEndian.Uint16(frame[18:]))
 	}
 	if f.protocol == packet.UDPIP {
-		at = f.transport + 6
-		length = int(binary.BigEndian.Uint16(frame[f.transport+4:]))
+		at, length = f.transport+6, int(binary.BigEndian.Uint16(frame[f.transport+4:]))
+		if length > 8 && d.oneIn(3) { // behind it is what nobody sums up
+			length -= d.Roll(min(length-7, 256))
+			binary.BigEndian.PutUint16(frame[f.transport+4:], uint16(length))
+		}
 	}
 	sum := packet.Sum(uint32(f.protocol)+uint32(length), append(f.from.Addr().AsSlice(), f.to.Addr().AsSlice()...))
 	if f.protocol == packet.UDPIP {

@@ -8,11 +8,13 @@ import (
 // Case is a world and what happens in it, drawn by dice.
 type Case struct {
 	*World
-	Number uint16 // of the world
-	second uint32
-	dice   *Dice
-	past   [][]byte // frames
-	left   [][]byte // that were translated
+	Number     uint16 // of the world
+	second     uint32
+	dice       *Dice
+	past       [][]byte  // frames
+	left       [][]byte  // that were translated
+	came       []byte    // the latest
+	translated [2][]byte // one as it came, and as it left
 }
 
 // Event is a packet, and what changes before it comes.
@@ -58,6 +60,7 @@ func (c *Case) Next() (event Event, more bool) {
 	}
 	event.WasHeld = d.oneIn(16)
 	event.Frame = c.frame(d)
+	c.came = event.Frame
 	return event, true
 }
 
@@ -70,6 +73,7 @@ func (c *Case) Met(fate oracle.Fate) {
 	if !toBackend && fate.Outcome != oracle.ReplyBackend {
 		return
 	}
+	c.translated = [2][]byte{c.came, fate.Frame}
 	if c.left = append(c.left, fate.Frame); len(c.left) > past {
 		c.left = c.left[1:]
 	}

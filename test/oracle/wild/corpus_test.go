@@ -18,7 +18,10 @@ import (
 
 var update = flag.Bool("update", false, "look for cases of the corpus that show their kind no longer")
 
-const corpus = "../../../dataplane/kernel/testdata/fuzz/FuzzPrivilegedOracle"
+const (
+	corpus        = "../../../dataplane/kernel/testdata/fuzz/FuzzPrivilegedOracle"
+	corpusOfLives = "../../../dataplane/kernel/testdata/fuzz/FuzzPrivilegedLives"
+)
 
 // moment is a packet that has met its fate by the oracle.
 type moment struct {
@@ -65,10 +68,26 @@ func remember(table *oracle.Connections) (all []*oracle.Connection) {
 // play shows a case to the oracle until somebody has seen enough.
 func play(dice []byte, enough func(moment) bool) bool {
 	c := wild.NewCase(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3})
-	b := oracle.New(c.Tables(), dataplane.NewHash(wild.Secret), oracle.Settings{
-		ErrorsPerSecond: 2, Holds: c.Holds, Connections: wild.Connections, MTU: map[uint32]int{1: 65536, 2: 1300},
+	return watch(c.World, c, enough)
+}
+
+// playLives does so with lives.
+func playLives(dice []byte, enough func(moment) bool) bool {
+	lives := wild.NewLives(dice, wild.Interfaces{Loopback: 1, Egress: 2, Missing: 3})
+	return watch(lives.World, lives, enough)
+}
+
+// drawn is what happens in a world.
+type drawn interface {
+	Next() (wild.Event, bool)
+	Met(oracle.Fate)
+}
+
+func watch(world *wild.World, c drawn, enough func(moment) bool) bool {
+	b := oracle.New(world.Tables(), dataplane.NewHash(wild.Secret), oracle.Settings{
+		ErrorsPerSecond: 2, Holds: world.Holds, Connections: wild.Connections, MTU: map[uint32]int{1: 65536, 2: 1300},
 	})
-	for place, connection := range c.Connections {
+	for place, connection := range world.Connections {
 		if connection != nil {
 			b.Hold(place, *connection)
 		}
@@ -100,7 +119,20 @@ func play(dice []byte, enough func(moment) bool) bool {
 // is drawn from dice changes with the dice's use. With -update, cases that show
 // their kind no longer are looked for anew.
 func TestTheCorpusHasACaseOfEachKind(t *testing.T) {
-	for name, isOfKind := range kinds() {
+	holdCorpus(t, corpus, kinds(), play, wild.Shorten)
+}
+
+func TestTheCorpusOfLivesHasOneOfEachKind(t *testing.T) {
+	holdCorpus(t, corpusOfLives, livesKinds(), playLives, wild.ShortenLives)
+}
+
+type (
+	player    func(dice []byte, enough func(moment) bool) bool
+	shortener func(dice []byte, isSo func([]byte) bool) []byte
+)
+
+func holdCorpus(t *testing.T, corpus string, kinds map[string]func(moment) bool, play player, shorten shortener) {
+	for name, isOfKind := range kinds {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(corpus, name)
 			dice, err := readCase(path)
@@ -110,7 +142,7 @@ func TestTheCorpusHasACaseOfEachKind(t *testing.T) {
 			if !*update {
 				t.Fatalf("there is no such packet in %s (%v): look for one with -update", path, err)
 			}
-			dice = look(t, isOfKind)
+			dice = look(t, isOfKind, play, shorten)
 			if err := os.WriteFile(path, fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", dice), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -119,14 +151,14 @@ func TestTheCorpusHasACaseOfEachKind(t *testing.T) {
 }
 
 // look finds a case of a kind, as short as can be.
-func look(t *testing.T, isOfKind func(moment) bool) []byte {
+func look(t *testing.T, isOfKind func(moment) bool, play player, shorten shortener) []byte {
 	t.Helper()
 	random := rand.NewChaCha8([32]byte{1})
 	dice := make([]byte, 14000)
 	for range 20000 {
 		random.Read(dice)
 		if play(dice, isOfKind) {
-			return wild.Shorten(dice, func(dice []byte) bool { return play(dice, isOfKind) })
+			return shorten(dice, func(dice []byte) bool { return play(dice, isOfKind) })
 		}
 	}
 	t.Fatal("there seems to be no such packet")

@@ -13,8 +13,10 @@ func NewDice(bytes []byte) *Dice { return &Dice{bytes} }
 const perPacket = 72
 
 // next are the dice of the next packet.
-func (d *Dice) next() *Dice {
-	of := NewDice(d.left[:min(perPacket, len(d.left))])
+func (d *Dice) next() *Dice { return d.nextOf(perPacket) }
+
+func (d *Dice) nextOf(size int) *Dice {
+	of := NewDice(d.left[:min(size, len(d.left))])
 	d.left = d.left[len(of.left):]
 	return of
 }

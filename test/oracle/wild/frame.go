@@ -142,7 +142,7 @@ func (d *Dice) destination(vips, others []netip.Addr) netip.Addr {
 func (d *Dice) payload() []byte {
 	switch d.Roll(8) {
 	case 0:
-		return make([]byte, pick(d, []int{1500, 1400, 1300, 600, 256, 128, 576, 1280, 548, 1232})-d.Roll(128))
+		return make([]byte, pick(d, []int{1500, 1400, 1300, 600, 256, 128, 576, 1280, 548, 1232, 1220})-d.Roll(pick(d, []int{128, 3})))
 	case 1:
 		return d.quic()
 	case 2:

@@ -88,6 +88,30 @@ func natKinds() map[string]func(moment) bool {
 	return all
 }
 
+// livesKinds are the packets in lives that their corpus has a case of.
+func livesKinds() map[string]func(moment) bool {
+	becomes := func(from, to oracle.State) func(moment) bool {
+		return func(m moment) bool {
+			return m.changes(func(was, is *oracle.Connection) bool { return was.State == from && is.State == to })
+		}
+	}
+	return map[string]func(moment) bool{
+		"pushes-a-half-open-one-out": natKinds()["nat-pushes-a-half-open-one-out"],
+		"finds-no-port":              func(m moment) bool { return m.Outcome == oracle.DropNATPorts },
+		"closes-the-client-first":    becomes(oracle.FINByClient, oracle.LastAck),
+		"closes-at-the-same-time":    becomes(oracle.LastAck, oracle.TimeWait),
+		"begins-anew-once-closed":    becomes(oracle.TimeWait, oracle.SYN),
+		"is-retired-once-closed":     becomes(oracle.TimeWait, oracle.Retired),
+		"revives":                    becomes(oracle.ResetByBackend, oracle.Established),
+		"streams":                    becomes(oracle.Answered, oracle.Stream),
+		"is-of-a-backend-that-died": func(m moment) bool {
+			return m.Outcome == oracle.DropNoConnection && m.changes(func(was, is *oracle.Connection) bool {
+				return is.Client == m.flow().Client && is.State == oracle.Established && m.Tables.Backends[is.Index].Dead
+			})
+		},
+	}
+}
+
 func (m moment) place(i int) *oracle.Connection {
 	return m.Balancer.Connections.Lines[i/len(oracle.Line{})][i%len(oracle.Line{})]
 }

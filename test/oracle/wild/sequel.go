@@ -14,6 +14,11 @@ const past = 4
 // frame is a new one, or one that has to do with what came before: flows have more
 // than one packet.
 func (c *Case) frame(d *Dice) []byte {
+	if c.translated[0] != nil && d.oneIn(16) {
+		if frame := towardsZero(c.translated[0], c.translated[1]); frame != nil {
+			return frame
+		}
+	}
 	if len(c.left) > 0 && !d.oneIn(3) {
 		if frame := d.answer(pick(d, c.left)); frame != nil {
 			return frame

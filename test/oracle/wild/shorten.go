@@ -7,7 +7,12 @@ const worldDice = 2
 
 // Shorten is a case with as few packets as can be, and their dice at zero where
 // that will do, of which something is so.
-func Shorten(dice []byte, isSo func([]byte) bool) []byte {
+func Shorten(dice []byte, isSo func([]byte) bool) []byte { return shorten(dice, perPacket, isSo) }
+
+// ShortenLives does so with lives.
+func ShortenLives(dice []byte, isSo func([]byte) bool) []byte { return shorten(dice, perLiving, isSo) }
+
+func shorten(dice []byte, perPacket int, isSo func([]byte) bool) []byte {
 	for packets := (len(dice) - worldDice) / perPacket; packets > 0; packets /= 2 {
 		for at := worldDice; at < len(dice); {
 			without := slices.Delete(slices.Clone(dice), at, min(at+packets*perPacket, len(dice)))

@@ -57,13 +57,9 @@ type World struct {
 
 // NewWorld draws a world by a number.
 func NewWorld(number uint16, at Interfaces, second uint32) *World {
-	w := &World{Rand: rand.New(rand.NewPCG(uint64(number), 1)), at: at, second: second}
+	w := newWorld(number, at, second)
 	w.Holds = !w.oneIn(8)
 	w.NAT = !w.oneIn(3)
-	w.step(dataplane.PutEgress{Interface: at.Egress})
-	if w.oneIn(2) {
-		w.step(dataplane.PutEgress{Interface: at.Loopback})
-	}
 	if w.NAT {
 		w.natSettings()
 	}
@@ -80,6 +76,16 @@ func NewWorld(number uint16, at Interfaces, second uint32) *World {
 	w.flows()
 	if w.NAT {
 		w.connections()
+	}
+	return w
+}
+
+// newWorld is one with nothing in it but where packets may go.
+func newWorld(number uint16, at Interfaces, second uint32) *World {
+	w := &World{Rand: rand.New(rand.NewPCG(uint64(number), 1)), at: at, second: second}
+	w.step(dataplane.PutEgress{Interface: at.Egress})
+	if w.oneIn(2) {
+		w.step(dataplane.PutEgress{Interface: at.Loopback})
 	}
 	return w
 }
