@@ -141,6 +141,9 @@ func eventLine(e api.Event) (line []any) {
 	} else {
 		line = append(line, reasonOf(e.Reason))
 	}
+	if e.Why != "" {
+		line = append(line, "why", e.Why)
+	}
 	if e.DetectMS != nil {
 		line = append(line, "detect_ms", *e.DetectMS)
 	}

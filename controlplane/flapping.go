@@ -17,8 +17,9 @@ const (
 // flapping knows what was told of lately. It is pure but for what it remembers.
 type flapping map[flapper]*flaps
 
-// flapper is what may flap.
-type flapper struct{ kind, service, backend string }
+// flapper is what may flap. That a view is held for another reason is news, however
+// often it was held for the ones before.
+type flapper struct{ kind, service, backend, why string }
 
 // flaps are the latest changes of something.
 type flaps struct {
@@ -42,7 +43,7 @@ func (f flapping) judge(e api.Event) telling {
 	if e.Kind != kindBackend && e.Kind != kindService && e.Kind != kindConsul {
 		return told
 	}
-	key := flapper{e.Kind, e.Service, e.Backend}
+	key := flapper{e.Kind, e.Service, e.Backend, e.Why}
 	of := f[key]
 	if of == nil {
 		of = &flaps{}
@@ -75,7 +76,7 @@ func (f flapping) due(now time.Time) (all []api.Event) {
 			continue
 		}
 		e := api.Event{Kind: key.kind, Service: key.service, Backend: key.backend, Text: key.kind + " is flapping",
-			At: of.latest.At, State: of.latest.State, Weight: of.latest.Weight, Reason: of.latest.Reason, Changes: of.changes}
+			At: of.latest.At, State: of.latest.State, Weight: of.latest.Weight, Reason: of.latest.Reason, Why: key.why, Changes: of.changes}
 		if of.changes == 0 {
 			e.Text = key.kind + " flaps no more"
 			delete(f, key)

@@ -114,11 +114,12 @@ func (j *journal) views(names map[string]string, views map[string]consul.View) {
 		before, was := j.held[service]
 		switch {
 		case view.Reason != "" && before != view.Reason:
-			more := []any{"why", string(view.Reason)}
+			var more []any
 			if view.Known() {
 				more = append(more, "confirmed", view.At)
 			}
-			j.events.tell(slog.LevelWarn, api.Event{Kind: kindConsul, Text: "Consul's view is held", Service: service, State: "held", Reason: fmt.Sprint(view.Err)}, more...)
+			j.events.tell(slog.LevelWarn, api.Event{Kind: kindConsul, Text: "Consul's view is held", Service: service, State: "held",
+				Reason: fmt.Sprint(view.Err), Why: string(view.Reason)}, more...)
 		case view.Reason == "" && was:
 			j.events.tell(slog.LevelInfo, api.Event{Kind: kindConsul, Text: "Consul's view is confirmed again", Service: service, State: "confirmed"})
 		}

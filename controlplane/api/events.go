@@ -33,7 +33,8 @@ type Event struct {
 	State     string    `json:"state,omitempty"` // and since
 	Weight    *uint16   `json:"weight,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
-	By        string    `json:"by,omitempty"` // the operator
+	Why       string    `json:"why,omitempty"` // a view is held: "unreachable", "403", "no leader" and so on
+	By        string    `json:"by,omitempty"`  // the operator
 	// Changes are those that this event stands for, of something that flaps.
 	Changes int `json:"changes,omitempty"`
 	// ConsulAt is when Consul's answer said so, AppliedAt when the last map was
