@@ -111,13 +111,18 @@ func (c *crowd) guest(name string) (api.Backend, error) {
 
 func (c *crowd) awaitState(name, state string) {
 	c.t.Helper()
-	c.await(name+" is "+state, func() error {
+	c.awaitStateFor(patience, name, state)
+}
+
+func (c *crowd) awaitStateFor(limit time.Duration, name, state string) {
+	c.t.Helper()
+	c.must(c.Await(c.ctx, limit, name+" is "+state, func() error {
 		b, err := c.guest(name)
 		if err == nil && b.State != state {
 			err = fmt.Errorf("it is %s: %s", b.State, b.Reason)
 		}
 		return err
-	})
+	}))
 }
 
 // digested waits until only slots are on their way that flows hold back: those

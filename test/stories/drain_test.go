@@ -2,6 +2,7 @@ package stories
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/pointsman/pointsman/test/traffic"
 )
@@ -50,7 +51,7 @@ func (c *crowd) drainUntilCut(n int) {
 	c.excuse(func(f *traffic.Flow) bool { return f.Backend == name && !f.At.Before(b.Drain.CutAt) })
 	flows := c.flows().Of(name)
 	before := len(flows.Broken())
-	c.awaitState(name, "drained")
+	c.awaitStateFor(time.Until(b.Drain.CutAt)+patience, name, "drained")
 	c.heard()
 	cut := flows.Broken()[before:]
 	if len(cut) != len(flows)-before {
