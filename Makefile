@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-converge bench-control bench-compare lint generate check-generated consul packages test-packages clean
+.PHONY: help build demo lab test test-kernels smoke-kernels bench bench-live bench-converge bench-control bench-compare lint generate check-generated consul packages test-packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,20 @@ QUICK ?=
 bench: host ## a packet, timed in all scenarios, in 5 minutes (QUICK=1: 1 minute; BENCH=regexp: some; BENCH_JSON=FILE: for machines)
 	BENCH='$(BENCH)' BENCH_QUICK='$(QUICK)' BENCH_JSON='$(if $(BENCH_JSON),$(abspath $(BENCH_JSON)))' BENCH_SVG='$(if $(BENCH_SVG),$(abspath $(BENCH_SVG)))' \
 	  $(GO) test -count=1 -timeout 15m -run '^$$' -bench PrivilegedPackets -benchtime 1x ./dataplane/kernel
+
+LIVE_KERNEL ?= 6.12
+LIVE_MODULES := ip_vs ip_vs_mh nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_hash nft_fwd_netdev nf_flow_table_inet nft_flow_offload
+bench-live: build host ## packets and connections through balancers side by side: nftables, HAProxy, and in an emulated Debian IPVS, in 4 minutes (LIVE_KERNEL=: without; BENCH_JSON=FILE)
+	$(GO) run ./test/live $(if $(BENCH_JSON),-json $(abspath $(BENCH_JSON)))
+	@[ -n '$(LIVE_KERNEL)' ] || exit 0; \
+	for tool in qemu-system-x86_64 ipvsadm; do command -v $$tool >/dev/null || \
+	  { echo "without IPVS: $$tool is missing: apt-get install qemu-system-x86 ipvsadm"; exit 0; }; done; \
+	$(GO) build -o bin/vm ./test/vm; \
+	bin/vm fetch $(LIVE_KERNEL) || { echo "without IPVS: there is no Linux $(LIVE_KERNEL)"; exit 0; }; \
+	CGO_ENABLED=0 $(GO) build -o bin/live ./test/live; \
+	echo "== the same inside Linux $(LIVE_KERNEL), emulated: compare with nothing but this"; \
+	bin/vm run -kernel $(LIVE_KERNEL) $(addprefix -module ,$(LIVE_MODULES)) -with "$$PWD/bin/pointsman" \
+	  $$(for tool in nft haproxy ipvsadm; do ! path=$$(command -v $$tool) || echo "-with $$path"; done) "$$PWD/bin/live" -binary "$$PWD/bin/pointsman" -emulated
 
 bench-converge: build host ## how long packets go on to a backend that turns critical in Consul, 200 times, in 3 minutes
 	$(GO) run ./test/converge

@@ -135,3 +135,13 @@ func setOffload(iface string, command, value uint32) error {
 	}
 	return nil
 }
+
+// TakeFrames makes an interface without a program of its own take what its cable's
+// other end sends by XDP.
+func (h *Host) TakeFrames(iface string) error {
+	link, err := h.links.LinkByName(iface)
+	if err != nil {
+		return err
+	}
+	return h.Do(func() error { return takeXDP(link) })
+}

@@ -34,7 +34,7 @@ const (
 // that they have here, and the program runs in the folder that it would run in here,
 // so that tests find what is beside them. A root is another system's, which the files
 // are put into.
-func buildImage(ctx context.Context, k kernel, systemd bool, root string, files, command []string) ([]byte, error) {
+func buildImage(ctx context.Context, k kernel, systemd bool, root string, extra, files, command []string) ([]byte, error) {
 	var image bytes.Buffer
 	a := archive{to: &image}
 	if err := addTree(&a, root); err != nil {
@@ -74,7 +74,7 @@ func buildImage(ctx context.Context, k kernel, systemd bool, root string, files,
 			return nil, err
 		}
 	}
-	modules, err := k.wantedModules(ctx)
+	modules, err := k.wantedModules(ctx, extra)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,11 @@ func run(ctx context.Context, args []string) (status int, err error) {
 	flags.DurationVar(&m.bootLimit, "boot-limit", 5*time.Minute, "how long the kernel may take to start")
 	systemd := flags.Bool("systemd", false, "have systemd as the first process, and the program as one of its services")
 	root := flags.String("root", "", "the `FOLDER` of a whole system, which the machine has a copy of")
-	var files []string
+	var files, modules []string
+	flags.Func("module", "load this kernel `MODULE`, too (repeatable)", func(name string) error {
+		modules = append(modules, name)
+		return nil
+	})
 	flags.Func("with", "take this `FILE` along, a program with the libraries it needs (repeatable)", func(file string) error {
 		files = append(files, file)
 		return nil
@@ -85,7 +89,7 @@ func run(ctx context.Context, args []string) (status int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	image, err := buildImage(ctx, kernel, *systemd, *root, files, flags.Args())
+	image, err := buildImage(ctx, kernel, *systemd, *root, modules, files, flags.Args())
 	if err != nil {
 		return 1, fmt.Errorf("making the files of the machine: %w", err)
 	}

@@ -23,10 +23,10 @@ type module struct {
 	content []byte
 }
 
-// modules are the wanted ones and those that they need, in the order in which
-// they can be loaded. Depmod's index only exists where a kernel is installed, so
+// wantedModules are the wanted ones, more that this run needs, and those that they need, in the
+// order in which they can be loaded. Depmod's index only exists where a kernel is installed, so
 // the modules themselves are asked.
-func (k kernel) wantedModules(ctx context.Context) ([]module, error) {
+func (k kernel) wantedModules(ctx context.Context, more []string) ([]module, error) {
 	dir, err := k.modules()
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (k kernel) wantedModules(ctx context.Context) ([]module, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range wanted {
+	for _, name := range slices.Concat(wanted, more) {
 		if err := l.take(name); err != nil {
 			return nil, fmt.Errorf("taking module %s of %s: %w", name, k.release, err)
 		}
