@@ -22,6 +22,7 @@ enum otherwise {
 	SLOT_OF_16_BITS, /* twice as many to a cache line; which backend they name is without meaning */
 	WHOLE_CHECKSUM,	/* no part of the outer header's is summed beforehand */
 	COUNT_TWICE,	/* with the service, too */
+	READ_BUCKET,	/* where the flow would be remembered: what an unsettled slot waits for */
 };
 
 /* What the compiler may not leave out: memory is as somebody else would see it now. */
@@ -45,6 +46,14 @@ static __always_inline __u32 find_owner_of_16_bits(__u32 slot)
 	owner = line ? ((const volatile __u16 *)line->owner)[slot % (2 * SLOTS_PER_LINE)] : 0;
 	/* 1 for none, without a branch that nobody can predict: every other one is the upper half of an owner. */
 	return owner - ((int)(owner - 1) >> 31);
+}
+
+static __always_inline void read_bucket(__u64 hash)
+{
+	struct flow_bucket *bucket = find_bucket(hash);
+
+	if (bucket)
+		KEEP(READ_ONCE(bucket->flow[0]));
 }
 
 static __always_inline void sum_whole_header(struct xdp_md *ctx)
@@ -99,6 +108,8 @@ static __always_inline int go_until(struct xdp_md *ctx, enum step last, enum oth
 	slot = find_slot(&vip, hash);
 	pkt.entropy = hash;
 	KEEP(slot);
+	if (how == READ_BUCKET)
+		read_bucket(hash);
 	if (last == HASH)
 		return XDP_PASS;
 
@@ -142,6 +153,7 @@ STEP(step_parse, PARSE, AS_IT_IS)
 STEP(step_vip, VIP, AS_IT_IS)
 STEP(step_judge, JUDGE, AS_IT_IS)
 STEP(step_hash, HASH, AS_IT_IS)
+STEP(step_bucket, HASH, READ_BUCKET)
 STEP(step_slot, SLOT, AS_IT_IS)
 STEP(step_backend, BACKEND, AS_IT_IS)
 STEP(step_encapsulate, ENCAPSULATE, AS_IT_IS)

@@ -17,7 +17,7 @@ import (
 
 // steps are the fast path's, and ways to take one that the balancer does not go.
 var steps = []string{
-	"enter", "parse", "vip", "judge", "hash", "slot", "backend", "encapsulate", "send", "count",
+	"enter", "parse", "vip", "judge", "hash", "bucket", "slot", "backend", "encapsulate", "send", "count",
 	"all-vip-by-hash", "all-slot-of-16-bits", "all-whole-checksum", "all-count-twice", masks,
 }
 
@@ -27,6 +27,12 @@ func stepScenarios() (all []scenario) {
 	at := segment4.at(portOf(dataplane.IPIP))
 	for _, step := range steps {
 		all = append(all, scenario{name: "step-" + step, world: "settled", flow: at, flowBits: 19, against: emptyPass, step: step})
+	}
+	for _, step := range []string{"hash", "bucket"} {
+		all = append(all, scenario{
+			name: "step-moving-" + step, world: "moving", flow: segment4, flowBits: millionBits, against: emptyPass,
+			step: step, before: (*benchWorld).rememberMillion,
+		})
 	}
 	return append(all, scenario{name: "step-all", world: "settled", flow: at, flowBits: 19, outcome: "FORWARD", against: emptyPass})
 }

@@ -45,6 +45,7 @@ const (
 	stepsProgStepAllVipByHash     = "step_all_vip_by_hash"
 	stepsProgStepAllWholeChecksum = "step_all_whole_checksum"
 	stepsProgStepBackend          = "step_backend"
+	stepsProgStepBucket           = "step_bucket"
 	stepsProgStepCount            = "step_count"
 	stepsProgStepEncapsulate      = "step_encapsulate"
 	stepsProgStepEnter            = "step_enter"
@@ -106,6 +107,7 @@ type stepsProgramSpecs struct {
 	StepAllVipByHash     *ebpf.ProgramSpec `ebpf:"step_all_vip_by_hash"`
 	StepAllWholeChecksum *ebpf.ProgramSpec `ebpf:"step_all_whole_checksum"`
 	StepBackend          *ebpf.ProgramSpec `ebpf:"step_backend"`
+	StepBucket           *ebpf.ProgramSpec `ebpf:"step_bucket"`
 	StepCount            *ebpf.ProgramSpec `ebpf:"step_count"`
 	StepEncapsulate      *ebpf.ProgramSpec `ebpf:"step_encapsulate"`
 	StepEnter            *ebpf.ProgramSpec `ebpf:"step_enter"`
@@ -249,6 +251,7 @@ type stepsPrograms struct {
 	StepAllVipByHash     *ebpf.Program `ebpf:"step_all_vip_by_hash"`
 	StepAllWholeChecksum *ebpf.Program `ebpf:"step_all_whole_checksum"`
 	StepBackend          *ebpf.Program `ebpf:"step_backend"`
+	StepBucket           *ebpf.Program `ebpf:"step_bucket"`
 	StepCount            *ebpf.Program `ebpf:"step_count"`
 	StepEncapsulate      *ebpf.Program `ebpf:"step_encapsulate"`
 	StepEnter            *ebpf.Program `ebpf:"step_enter"`
@@ -267,6 +270,7 @@ func (p *stepsPrograms) Close() error {
 		p.StepAllVipByHash,
 		p.StepAllWholeChecksum,
 		p.StepBackend,
+		p.StepBucket,
 		p.StepCount,
 		p.StepEncapsulate,
 		p.StepEnter,
