@@ -5,8 +5,6 @@
 #include "drops.h"
 #include "packet.h"
 
-#define OUTCOMES_MAX 64
-
 /*
  * Written here, a slot a CPU; read by the control plane. The name of an index is
  * in this program's BTF. FORWARD is not counted here: the control plane adds to
@@ -27,6 +25,14 @@ struct {
 	__uint(max_entries, 1);
 } backend_counters SEC(".maps");
 
+/* Indexed by a service's id; zeroed by the control plane when it gives an id to a service. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct service_drops);
+	__uint(max_entries, 1);
+} service_drops SEC(".maps");
+
 static __always_inline void count_forwarded(const struct packet *pkt)
 {
 	struct backend_count *counters = bpf_map_lookup_elem(&backend_counters, &pkt->backend);
@@ -36,6 +42,21 @@ static __always_inline void count_forwarded(const struct packet *pkt)
 	counters->packets++;
 	counters->bytes += pkt->length;
 	counters->new_flows += pkt->new_flow;
+}
+
+/* A packet that goes nowhere is counted with its service, too, if that is known: it has one if it has slots. */
+static __noinline int count_drop_of_service(const struct vip *vip, enum outcome outcome)
+{
+	struct service_drops *drops;
+	__u32 service;
+
+	if (!vip || !vip->slot_count || outcome >= OUTCOMES_MAX)
+		return 0;
+	service = vip->service;
+	drops = bpf_map_lookup_elem(&service_drops, &service);
+	if (drops)
+		drops->packets[outcome]++;
+	return 0;
 }
 
 static __always_inline void count(struct xdp_md *ctx, enum outcome outcome, const struct packet *pkt)

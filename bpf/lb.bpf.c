@@ -113,13 +113,17 @@ static __always_inline enum outcome balance(struct xdp_md *ctx, struct packet *p
 
 	if (parse_plain(ctx, pkt)) {
 		result = forward(ctx, pkt, &vip);
-		return pkt->nat ? go_by_nat(ctx, pkt, &vip) : result;
+		if (pkt->nat)
+			result = go_by_nat(ctx, pkt, &vip);
+	} else {
+		result = balance_others(ctx, pkt, &vip);
+		if (pkt->nat)
+			result = pkt->fragment == LATER_FRAGMENT ? send_later(ctx, pkt) : go_by_nat(ctx, pkt, &vip);
+		if (pkt->fragment == FIRST_FRAGMENT)
+			remember_first(pkt, result);
 	}
-	result = balance_others(ctx, pkt, &vip);
-	if (pkt->nat)
-		result = pkt->fragment == LATER_FRAGMENT ? send_later(ctx, pkt) : go_by_nat(ctx, pkt, &vip);
-	if (pkt->fragment == FIRST_FRAGMENT)
-		remember_first(pkt, result);
+	if (result >= FIRST_DROP)
+		count_drop_of_service(&vip, result);
 	return result;
 }
 

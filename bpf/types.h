@@ -44,6 +44,8 @@ enum outcome {
 	DROP_NO_EGRESS,		/* the backend's interface is not in the egress map */
 };
 
+#define OUTCOMES_MAX 64
+
 /* How a packet travels from the balancer to a backend. One byte, or a backend would not fit its cache line. */
 enum forward {
 	FORWARD_UNSET,
@@ -301,6 +303,11 @@ struct switch_words {
 
 /* The first outcome whose packets go nowhere, or not now; so do those of all after it. */
 #define FIRST_DROP HOLD_FRAGMENT
+
+/* A service's packets that went nowhere, by outcome. */
+struct service_drops {
+	__u64 packets[OUTCOMES_MAX];
+};
 
 /* What is told of a packet that was dropped, as far as its headers were read; zero is what was not. */
 struct drop {

@@ -83,7 +83,7 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 		Service: api.Service{
 			Name: s.Name, Listen: []string{}, Forward: s.Forward.String(), Slots: s.Slots,
 			State: string(state), Reason: reason, Since: s.Since,
-			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Panic: s.Panic, Phases: map[string]api.Phases{},
+			BackendsUp: s.Up, BackendsTotal: len(s.Backends), Panic: s.Panic, Phases: map[string]api.Phases{}, Dropped: map[string]uint64{},
 			Rates: p.rates.service(s.Name),
 		},
 		Backends: []api.Backend{},
@@ -99,6 +99,9 @@ func (p *page) service(s desired.ServiceReport, counters dataplane.Counters) api
 		}
 	}
 	standing := p.placed[s.Name]
+	if dropped := counters.Dropped[standing.id]; dropped != nil {
+		view.Dropped = dropped
+	}
 	for protocol, n := range standing.phases {
 		view.Phases[protocol.String()] = api.Phases{
 			Settled: n[dataplane.Settled], Moving: n[dataplane.Moving],

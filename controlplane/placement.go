@@ -17,6 +17,7 @@ type placement struct {
 // standing is how one service stands in the tables. Nobody changes it, since
 // the API reads it.
 type standing struct {
+	id       uint32
 	backends map[dataplane.ID]placement
 	phases   map[dataplane.Protocol]phases // of the protocols that a VIP has
 }
@@ -55,7 +56,7 @@ func (p placements) count(tables *dataplane.Tables, ids map[uint32]bool) {
 	counted := map[uint32]standing{}
 	for id, service := range tables.Services {
 		if ids == nil || ids[id] {
-			counted[id] = standing{backends: map[dataplane.ID]placement{}, phases: map[dataplane.Protocol]phases{}}
+			counted[id] = standing{id: id, backends: map[dataplane.ID]placement{}, phases: map[dataplane.Protocol]phases{}}
 			p[service.Name] = counted[id]
 		}
 	}

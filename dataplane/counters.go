@@ -21,7 +21,11 @@ type BackendCounters struct {
 type Counters struct {
 	Backends map[uint32]BackendCounters // by index
 	Outcomes map[string]uint64          // packets, by the name in bpf/types.h
-	Flows    FlowCounters
+	// Dropped are packets of services that went nowhere, or were held, by the service's
+	// id and the outcome; those are in Outcomes, too. Nobody knows whose a packet is whose
+	// headers cannot be read. Outcomes without any are left out.
+	Dropped map[uint32]map[string]uint64
+	Flows   FlowCounters
 }
 
 // FlowCounters are the events of the flow table. Evicted are those of Inserted

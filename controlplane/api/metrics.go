@@ -34,6 +34,8 @@ var (
 	serviceBytes    = describe("service_bytes_total", "Bytes of IP forwarded for a service since the daemon was started, as clients sent them.", "service")
 	serviceFlows    = describe("service_new_flows_total", "TCP SYNs forwarded for a service since the daemon was started.", "service")
 
+	serviceDropped = describe("service_dropped_packets_total", "Packets for a service that went nowhere, since it was added; reasons without any are left out.", "service", "reason")
+
 	backendUp      = describe("backend_up", "1 where a backend takes new flows.", "service", "backend")
 	backendInfo    = describe("backend_info", "Where a backend is in Consul; always 1.", "service", "backend", "node", "consul_id")
 	backendWeight  = describe("backend_weight", "The weight of a backend; 0 where it takes no new flows.", "service", "backend")
@@ -170,6 +172,9 @@ func (c collecting) service(s ServiceBackends) {
 		for phase, slots := range map[string]uint32{"settled": p.Settled, "moving": p.Moving, "learning": p.Learning, "settling": p.Settling} {
 			c.gauge(serviceSlots, float64(slots), s.Name, protocol, phase)
 		}
+	}
+	for reason, packets := range s.Dropped {
+		c.counter(serviceDropped, packets, s.Name, reason)
 	}
 	states := map[string]int{}
 	for _, b := range s.Backends {

@@ -26,7 +26,8 @@ func (complete) Measure() (Measurements, error) {
 		Interfaces: []Interface{{Name: "eth0", Mode: "native"}}, Outcomes: map[string]uint64{"FORWARD": 1, "DROP_NO_BACKEND": 2},
 	}
 	backend := Backend{Address: "10.20.0.11:443", State: "up", Weight: 1, Node: "n1", ConsulID: "web-1"}
-	service := Service{Name: "web", ViewConfirmed: &now, BackendsUp: 1, Phases: map[string]Phases{"tcp": {Settled: 251}}}
+	service := Service{Name: "web", ViewConfirmed: &now, BackendsUp: 1, Phases: map[string]Phases{"tcp": {Settled: 251}},
+		Dropped: map[string]uint64{"DROP_NO_BACKEND": 2}}
 	return Measurements{
 		Status: status, Services: []ServiceBackends{{service, []Backend{backend}}},
 		Traffic:    map[string]Traffic{"web": {Packets: 1 << 60, Bytes: 2, NewFlows: 3}},

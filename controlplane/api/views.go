@@ -158,6 +158,9 @@ type Service struct {
 	NewFlows uint64            `json:"new_flows"`
 	Packets  uint64            `json:"packets"`
 	Bytes    uint64            `json:"bytes"`
+	// Dropped are packets that went nowhere although it is known whose they are, by
+	// outcome, since it was added.
+	Dropped map[string]uint64 `json:"dropped"`
 }
 
 // Phases are numbers of slots. All but the settled ones digest a change.

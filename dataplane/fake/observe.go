@@ -150,7 +150,11 @@ func cloneCounters(c dataplane.Counters) dataplane.Counters {
 	cloned := dataplane.Counters{
 		Backends: make(map[uint32]dataplane.BackendCounters),
 		Outcomes: make(map[string]uint64),
+		Dropped:  make(map[uint32]map[string]uint64),
 		Flows:    c.Flows,
+	}
+	for id, dropped := range c.Dropped {
+		cloned.Dropped[id] = maps.Clone(dropped)
 	}
 	maps.Copy(cloned.Backends, c.Backends)
 	maps.Copy(cloned.Outcomes, c.Outcomes)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/pointsman/pointsman/dataplane"
@@ -44,6 +45,59 @@ func TestPrivilegedForwardedPacketsStayCountedWhenTheirBackendGoes(t *testing.T)
 	}
 	if got := counters.Outcomes["FORWARD"]; got != 4 {
 		t.Errorf("%d packets were forwarded, want 4", got)
+	}
+}
+
+func TestPrivilegedAPacketThatGoesNowhereIsCountedWithItsService(t *testing.T) {
+	h := newHarness(t)
+	web, dead := serviceOn("web", backendTo(backend4, dataplane.IPIP, loopback)), serviceOn("dead")
+	for i := range dead.VIPs {
+		dead.VIPs[i].Port = 81
+	}
+	h.want(web, dead)
+	h.send(flow{protocol: dataplane.TCP}.frame()) // goes somewhere
+	h.send(frame(ip4(), tcpTo(80, packet.SYN|0x01, 64)))
+	for range 2 {
+		h.send(flow{protocol: dataplane.TCP, ack: true}.at(81).frame())
+	}
+	h.send(flow{protocol: dataplane.UDP, v6: true}.at(81).frame())
+	h.send(flow{protocol: dataplane.TCP}.at(7).frame()) // nobody's
+	h.wantDropped(map[string]map[string]uint64{"web": {"DROP_BAD_FLAGS": 1}, "dead": {"DROP_NO_BACKEND": 3}})
+
+	dead.Name = "other"
+	h.want(web)
+	h.want(web, dead)
+	h.send(flow{protocol: dataplane.TCP, ack: true}.at(81).frame())
+	h.wantDropped(map[string]map[string]uint64{"web": {"DROP_BAD_FLAGS": 1}, "other": {"DROP_NO_BACKEND": 1}})
+}
+
+// wantDropped looks at what is counted by service.
+func (h *harness) wantDropped(want map[string]map[string]uint64) {
+	h.t.Helper()
+	counters, err := h.plane.Counters()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	got := map[string]map[string]uint64{}
+	for id, service := range h.tables.Services {
+		got[service.Name] = counters.Dropped[id]
+	}
+	if !maps.EqualFunc(got, want, maps.Equal) {
+		h.t.Errorf("of services were dropped %v, want %v", got, want)
+	}
+}
+
+func TestDropsOfAServiceGoToWhereTheirOutcomesAre(t *testing.T) {
+	h := takeover{
+		from: &generation{outcomes: []string{"FORWARD", "DROP_OLD", "DROP_LOOP", "DROP_TTL"}},
+		to:   &generation{outcomes: []string{"FORWARD", "PASS_NEW", "DROP_TTL", "DROP_LOOP"}},
+		lost: map[string]int{},
+	}
+	if got := h.byOutcome([]uint64{0, 7, 2, 3}); !slices.Equal(got, []uint64{0, 0, 3, 2}) {
+		t.Errorf("the sums are %v", got)
+	}
+	if want := "the counter DROP_OLD of a service (7)"; h.lost[want] != 1 {
+		t.Errorf("it does not say that %s is lost: %v", want, h.lost)
 	}
 }
 

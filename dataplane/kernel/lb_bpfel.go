@@ -334,6 +334,11 @@ type lbService struct {
 	Fingerprint uint64
 }
 
+type lbServiceDrops struct {
+	_       structs.HostLayout
+	Packets [64]uint64
+}
+
 type lbSettings struct {
 	_               structs.HostLayout
 	HashKey         [10]uint32
@@ -472,6 +477,7 @@ const (
 	lbMapNatBackends       = "nat_backends"
 	lbMapOutcomes          = "outcomes"
 	lbMapQuicIds           = "quic_ids"
+	lbMapServiceDrops      = "service_drops"
 	lbMapServices          = "services"
 	lbMapSlots             = "slots"
 	lbMapSwitches          = "switches"
@@ -559,6 +565,7 @@ type lbMapSpecs struct {
 	NatBackends       *ebpf.MapSpec `ebpf:"nat_backends"`
 	Outcomes          *ebpf.MapSpec `ebpf:"outcomes"`
 	QuicIds           *ebpf.MapSpec `ebpf:"quic_ids"`
+	ServiceDrops      *ebpf.MapSpec `ebpf:"service_drops"`
 	Services          *ebpf.MapSpec `ebpf:"services"`
 	Slots             *ebpf.MapSpec `ebpf:"slots"`
 	Switches          *ebpf.MapSpec `ebpf:"switches"`
@@ -622,6 +629,7 @@ type lbMaps struct {
 	NatBackends       *ebpf.Map `ebpf:"nat_backends"`
 	Outcomes          *ebpf.Map `ebpf:"outcomes"`
 	QuicIds           *ebpf.Map `ebpf:"quic_ids"`
+	ServiceDrops      *ebpf.Map `ebpf:"service_drops"`
 	Services          *ebpf.Map `ebpf:"services"`
 	Slots             *ebpf.Map `ebpf:"slots"`
 	Switches          *ebpf.Map `ebpf:"switches"`
@@ -657,6 +665,7 @@ func (m *lbMaps) Close() error {
 		m.NatBackends,
 		m.Outcomes,
 		m.QuicIds,
+		m.ServiceDrops,
 		m.Services,
 		m.Slots,
 		m.Switches,

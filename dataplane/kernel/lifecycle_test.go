@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/pointsman/pointsman/dataplane"
+	"github.com/pointsman/pointsman/test/packet"
 )
 
 // randomServices is a wanted state of up to four services.
@@ -122,16 +123,24 @@ func TestPrivilegedMapsOfAnotherSizeTakeOverWhenTheProgramDoes(t *testing.T) {
 	inNamespace(t)
 	dir := pinDir(t)
 	first := harnessOn(t, openTest(t, dir, 4096))
-	first.want(serviceOn("old", backendTo(backend4, dataplane.IPIP, loopback)))
+	old := serviceOn("old", backendTo(backend4, dataplane.IPIP, loopback))
+	first.want(old)
 	if _, err := first.plane.Attach([]string{"egress0"}); err != nil {
 		t.Fatal(err)
 	}
+	first.send(frame(ip4(), tcpTo(80, packet.SYN|0x01, 64)))
+	dropped := map[string]map[string]uint64{"old": {"DROP_BAD_FLAGS": 1}}
 
 	larger := harnessOn(t, openTest(t, dir, 8192))
 	if len(larger.tables.VIPs) != 4 || len(larger.tables.Slots) != 8192 {
 		t.Fatalf("the new maps hold %d VIPs and %d slots, want 4 and 8192", len(larger.tables.VIPs), len(larger.tables.Slots))
 	}
-	larger.want(serviceOn("new", backendTo(backend4, dataplane.IPIP, loopback)))
+	larger.wantDropped(dropped)
+	added := serviceOn("new", backendTo(backend4, dataplane.IPIP, loopback))
+	for i := range added.VIPs {
+		added.VIPs[i].Port = 81
+	}
+	larger.want(old, added)
 	pinned := func() uint32 {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "maps", lbMapSlots), nil)
 		if err != nil {
@@ -149,9 +158,11 @@ func TestPrivilegedMapsOfAnotherSizeTakeOverWhenTheProgramDoes(t *testing.T) {
 	if got := pinned(); got != 8192 {
 		t.Errorf("after Attach the pinned map has %d slots, want the new 8192", got)
 	}
+	dropped["new"] = map[string]uint64{}
+	larger.wantDropped(dropped)
 
 	smaller := harnessOn(t, openTest(t, dir, 4096))
-	if len(smaller.tables.Slots) != 8192 || len(smaller.tables.VIPs) != 4 {
+	if len(smaller.tables.Slots) != 8192 || len(smaller.tables.VIPs) != 8 {
 		t.Errorf("larger maps than asked for are to be adopted, have %d slots and %d VIPs", len(smaller.tables.Slots), len(smaller.tables.VIPs))
 	}
 }

@@ -34,6 +34,7 @@ var notMended = map[string]string{
 	lbMapOutcomes:          "counted by the program",
 	lbMapFlowEvents:        "counted by the program",
 	lbMapBackendCounters:   "counted by the program",
+	lbMapServiceDrops:      "counted by the program",
 	lbMapErrorBudget:       "counted by the program, and over in a second",
 }
 

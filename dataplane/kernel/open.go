@@ -215,6 +215,7 @@ func size(spec *ebpf.CollectionSpec, options Options) {
 	spec.Maps[lbMapWideVips].MaxEntries = options.Limits.VIPs + 1
 	spec.Maps[lbMapQuicIds].MaxEntries = 2 * options.Limits.Backends
 	spec.Maps[lbMapServices].MaxEntries = options.Limits.Services
+	spec.Maps[lbMapServiceDrops].MaxEntries = options.Limits.Services
 	spec.Maps[lbMapBackends].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapBackendCounters].MaxEntries = options.Limits.Backends
 	spec.Maps[lbMapNatBackends].MaxEntries = options.Limits.Backends

@@ -95,6 +95,7 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 	counters := dataplane.Counters{
 		Backends: make(map[uint32]dataplane.BackendCounters),
 		Outcomes: make(map[string]uint64),
+		Dropped:  make(map[uint32]map[string]uint64),
 	}
 	var failures []error
 	read := func(m *ebpf.Map, number uint32) uint64 {
@@ -124,10 +125,32 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 		counters.Backends[index] = sum
 		counters.Outcomes[d.outcomes[lbOutcomeFORWARD]] += sum.Packets
 	}))
+	failures = append(failures, each(d.objects.Services, func(id uint32, _ lbService) {
+		dropped, err := d.droppedOf(id)
+		failures = append(failures, err)
+		counters.Dropped[id] = dropped
+	}))
 	if d.takeover != nil {
 		failures = append(failures, d.takeover.addTo(&counters))
 	}
 	return counters, errors.Join(failures...)
+}
+
+// droppedOf reads what went nowhere of one service.
+func (d *DataPlane) droppedOf(service uint32) (map[string]uint64, error) {
+	var perCPU []lbServiceDrops
+	if err := d.objects.ServiceDrops.Lookup(service, &perCPU); err != nil {
+		return nil, fmt.Errorf("reading the drops of service %d: %w", service, err)
+	}
+	dropped := make(map[string]uint64)
+	for _, drops := range perCPU {
+		for number, packets := range drops.Packets {
+			if packets > 0 {
+				dropped[d.outcomes[number]] += packets
+			}
+		}
+	}
+	return dropped, nil
 }
 
 // sumOfCPUs reads one counter of a per-CPU array.

@@ -32,6 +32,7 @@ const (
 	stepsMapNat                   = "nat"
 	stepsMapOutcomes              = "outcomes"
 	stepsMapQuicIds               = "quic_ids"
+	stepsMapServiceDrops          = "service_drops"
 	stepsMapSlots                 = "slots"
 	stepsMapSwitches              = "switches"
 	stepsMapVipAddresses          = "vip_addresses"
@@ -139,6 +140,7 @@ type stepsMapSpecs struct {
 	Nat             *ebpf.MapSpec `ebpf:"nat"`
 	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
 	QuicIds         *ebpf.MapSpec `ebpf:"quic_ids"`
+	ServiceDrops    *ebpf.MapSpec `ebpf:"service_drops"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Switches        *ebpf.MapSpec `ebpf:"switches"`
 	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
@@ -194,6 +196,7 @@ type stepsMaps struct {
 	Nat             *ebpf.Map `ebpf:"nat"`
 	Outcomes        *ebpf.Map `ebpf:"outcomes"`
 	QuicIds         *ebpf.Map `ebpf:"quic_ids"`
+	ServiceDrops    *ebpf.Map `ebpf:"service_drops"`
 	Slots           *ebpf.Map `ebpf:"slots"`
 	Switches        *ebpf.Map `ebpf:"switches"`
 	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
@@ -222,6 +225,7 @@ func (m *stepsMaps) Close() error {
 		m.Nat,
 		m.Outcomes,
 		m.QuicIds,
+		m.ServiceDrops,
 		m.Slots,
 		m.Switches,
 		m.VipAddresses,

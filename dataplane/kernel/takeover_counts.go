@@ -16,12 +16,31 @@ import (
 // once, also when this is done again.
 func (t *takeover) carryCounts() error {
 	return errors.Join(
-		t.carryMap(lbMapOutcomes, byName(t.from.outcomes, t.to.outcomes)),
-		t.carryMap(lbMapFlowEvents, byName(t.from.events, t.to.events)),
-		t.carryMap(lbMapBackendCounters, func(index uint32) (uint32, string, bool) {
-			return index, fmt.Sprintf("backend %d", index), true
-		}),
+		t.carryMap(lbMapOutcomes, byName(t.from.outcomes, t.to.outcomes), asTheyAre),
+		t.carryMap(lbMapFlowEvents, byName(t.from.events, t.to.events), asTheyAre),
+		t.carryMap(lbMapBackendCounters, stays("backend"), asTheyAre),
+		t.carryMap(lbMapServiceDrops, stays("the drops of service"), t.byOutcome),
 	)
+}
+
+func stays(kind string) place {
+	return func(old uint32) (uint32, string, bool) { return old, fmt.Sprintf("%s %d", kind, old), true }
+}
+
+func asTheyAre(sums []uint64) []uint64 { return sums }
+
+// byOutcome puts sums by the old program's outcomes to where the new one has these.
+func (t *takeover) byOutcome(sums []uint64) []uint64 {
+	to, moved := byName(t.from.outcomes, t.to.outcomes), make([]uint64, len(sums))
+	for old, sum := range sums {
+		now, name, known := to(uint32(old))
+		if known {
+			moved[now] += sum
+		} else if sum > 0 {
+			t.lost[fmt.Sprintf("the counter %s of a service (%d)", name, sum)]++
+		}
+	}
+	return moved
 }
 
 // place is where in the new map a counter goes, and how it is called.
@@ -105,6 +124,14 @@ func (t *takeover) addTo(counters *dataplane.Counters) error {
 			counters.Outcomes["FORWARD"] += count.Packets
 			return nil
 		}),
+		t.eachCount(lbMapServiceDrops, func(id uint32, sums []uint64) error {
+			for number, sum := range t.byOutcome(sums) {
+				if dropped := counters.Dropped[id]; dropped != nil && sum > 0 {
+					dropped[t.to.outcomes[number]] += sum
+				}
+			}
+			return nil
+		}),
 	)
 }
 
@@ -112,7 +139,7 @@ func bytesOf(words []uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))
 }
 
-func (t *takeover) carryMap(name string, to place) error {
+func (t *takeover) carryMap(name string, to place, arranged func(sums []uint64) []uint64) error {
 	var add *adder
 	err := t.eachCount(name, func(old uint32, sums []uint64) (err error) {
 		now, called, known := to(old)
@@ -125,7 +152,7 @@ func (t *takeover) carryMap(name string, to place) error {
 					return err
 				}
 			}
-			if err := add.add(now, sums); err != nil {
+			if err := add.add(now, arranged(sums)); err != nil {
 				return fmt.Errorf("adding to %s: %w", called, err)
 			}
 		}

@@ -153,6 +153,14 @@ func (d *DataPlane) putService(s dataplane.PutService) error {
 	if err != nil {
 		return err
 	}
+	var before lbService
+	err = d.objects.Services.Lookup(s.ID, &before)
+	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && before.Name != entry.Name {
+		err = d.objects.ServiceDrops.Put(s.ID, zeros(d.objects.ServiceDrops))
+	}
+	if err != nil {
+		return fmt.Errorf("zeroing the drops of service %d: %w", s.ID, err)
+	}
 	return d.objects.Services.Put(s.ID, entry)
 }
 
