@@ -57,7 +57,11 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 		was, known := before.Find(b)
 		same := known && was.State == b.State
 		dawning := !known && b.State == desired.BackendUnknown // there will be more to say in a moment
-		if !s.Ready || before.Ready && same || !before.Ready && b.State == desired.BackendUp || dawning {
+		if !s.Ready || dawning || !before.Ready && b.State == desired.BackendUp {
+			continue
+		}
+		if before.Ready && same {
+			j.reweighed(s.Name, was, b, why)
 			continue
 		}
 		j.moves.moved(s.Name, b)
@@ -74,6 +78,19 @@ func (j *journal) backends(s, before desired.ServiceReport, why causes) {
 				Was: string(b.State), State: "gone"}, b, j.looked))
 		}
 	}
+}
+
+// reweighed tells of a backend of the same state if its share is another one.
+func (j *journal) reweighed(service string, was, b desired.BackendReport, why causes) {
+	if was.Weight == b.Weight {
+		return
+	}
+	reason := fmt.Sprintf("weight %d -> %d", was.Weight, b.Weight)
+	if b.Reason != "" {
+		reason += ": " + b.Reason
+	}
+	j.events.tell(slog.LevelInfo, why.timed(api.Event{Kind: kindBackend, Text: "backend has another weight", Service: service,
+		Backend: address(b), State: string(b.State), Weight: &b.Weight, Reason: reason}, b, j.looked))
 }
 
 // timed is the event with the times that it took: detect_ms, where it is known, and
