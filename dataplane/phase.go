@@ -104,6 +104,9 @@ const (
 // MakeConditions is memory for a number of settled slots.
 func MakeConditions(slots int) Conditions { return make(Conditions, slots*wordsPerSlot) }
 
+// Slots is how many have conditions.
+func (m Conditions) Slots() int { return len(m) / wordsPerSlot }
+
 // At reads the condition of a slot for a protocol.
 func (m Conditions) At(slot uint32, protocol Protocol) Condition {
 	return conditionOf(m.word(slot, protocol), atomic.LoadUint32(&m[conditionAt(slot, protocol)+1]))

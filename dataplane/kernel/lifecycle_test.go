@@ -167,6 +167,24 @@ func TestPrivilegedMapsOfAnotherSizeTakeOverWhenTheProgramDoes(t *testing.T) {
 	}
 }
 
+func TestPrivilegedEverySlotHasACondition(t *testing.T) {
+	inNamespace(t)
+	for _, slots := range []uint32{251, 4096, 65537} {
+		plane := openTest(t, pinDir(t), slots)
+		h := harnessOn(t, plane)
+		all := uint32(len(h.tables.Slots))
+		if all < slots || len(h.tables.Conditions) != len(dataplane.MakeConditions(int(all))) {
+			t.Errorf("asked for %d, there are %d slots and %d words of conditions", slots, all, len(h.tables.Conditions))
+			continue
+		}
+		h.tables.Phases = dataplane.NotePhases(h.tables)
+		h.tables.Conditions.Put(all-1, dataplane.UDP, dataplane.Condition{Phase: dataplane.Learning})
+		if steps := dataplane.Overwritten(h.tables, 0, all, 1); len(steps) != 1 {
+			t.Errorf("what somebody wrote to the last of %d slots would be mended by %v", all, steps)
+		}
+	}
+}
+
 func TestPrivilegedAttachMakesItSoOnEveryInterface(t *testing.T) {
 	inNamespace(t)
 	dir := pinDir(t)

@@ -52,8 +52,9 @@ func (m *mapped) open(maps *lbMaps) error {
 	}
 	m.vipLines, m.vipEntries = words[lbVipLine](vipLines), words[lbVipEntry](vipEntries)
 	m.switches = (*lbSwitchWords)(unsafe.Pointer(unsafe.SliceData(switches)))
-	m.slots = words[uint32](slots)
 	m.conditions = words[uint32](conditions)
+	m.slots = words[uint32](slots)
+	m.slots = m.slots[:min(len(m.slots), m.conditions.Slots())] // their last line may hold more
 	m.flows = words[uint64](flows)
 	return m.openConnections(maps)
 }
