@@ -49,6 +49,9 @@ func TestPrivilegedFramesAndClientsGetThroughEachKindOfBalancer(t *testing.T) {
 			if s.frames && (r.arrived == 0 || r.arrived > r.sent || len(r.ns) != smoke.rounds) {
 				t.Errorf("%s of %s: %d of %d arrived, and took %v ns each", k.name, s.name, r.arrived, r.sent, r.ns)
 			}
+			if is := s.frames && len(s.needs) == 0; (r.program > 0) != is {
+				t.Errorf("%s of %s: a program runs for %v ns", k.name, s.name, r.program)
+			}
 		}
 		for scenario, want := range map[string]int{"connections": smoke.connections, "questions": smoke.questions} {
 			if r := all.of(scenario, s.name); s.asked && int(r.arrived) != want {

@@ -40,6 +40,7 @@ type result struct {
 	ns                  []float64 // of the CPU, for each frame or answer
 	p50, p99            []time.Duration
 	sent, arrived       uint64
+	program             float64 // ns of each run of the balancer's, if it is one of XDP; see look
 }
 
 type results []*result
@@ -82,7 +83,7 @@ func takeTurns(ctx context.Context, stages []*stage, z size) (all results, err e
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, z.rounds)
 	}
-	return all, nil
+	return all, all.look(ctx, stages, z)
 }
 
 // warmUp lets neighbours be found and connections begin, and the first frames get

@@ -77,7 +77,7 @@ func (all results) ratios(r *result) (whole, own float64) {
 
 func (all results) print(to io.Writer) {
 	for _, clients := range []bool{false, true} {
-		unit, what, times := 1.0, "frames, ns", "lost"
+		unit, what, times := 1.0, "frames, ns", "lost, program"
 		if clients {
 			unit, what, times = 1e3, "clients, us", "p50, p99 us"
 		}
@@ -85,6 +85,9 @@ func (all results) print(to io.Writer) {
 		for _, r := range all {
 			if r.ofClients() == clients && len(r.ns) > 0 {
 				end := fmt.Sprint(r.sent - r.arrived)
+				if r.program > 0 {
+					end += fmt.Sprintf(", %.0f", r.program)
+				}
 				if clients {
 					end = fmt.Sprintf("%.0f, %.0f", microseconds(median(r.p50)), microseconds(median(r.p99)))
 				}
@@ -129,6 +132,7 @@ func (all results) json() ([]byte, error) {
 		RatioOwn  float64   `json:"ratio_own,omitempty"`
 		Rival     string    `json:"rival,omitempty"`
 		Lost      uint64    `json:"lost"`
+		Program   float64   `json:"program_ns,omitempty"`
 		P50       float64   `json:"p50_us,omitempty"`
 		P99       float64   `json:"p99_us,omitempty"`
 	}
@@ -138,7 +142,7 @@ func (all results) json() ([]byte, error) {
 			continue
 		}
 		e := entry{
-			All: median(r.ns), CPUSecond: 1e9 / median(r.ns), Rounds: r.ns, Own: all.own(r), Lost: r.sent - r.arrived,
+			All: median(r.ns), CPUSecond: 1e9 / median(r.ns), Rounds: r.ns, Own: all.own(r), Lost: r.sent - r.arrived, Program: r.program,
 			P50: microseconds(median(r.p50)), P99: microseconds(median(r.p99)),
 		}
 		if e.Ratio, e.RatioOwn = all.ratios(r); e.Ratio > 0 {
