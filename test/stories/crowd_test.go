@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/test/traffic"
 )
@@ -39,25 +38,11 @@ type crowd struct {
 func (s *stage) gather(tcp, udp int) *crowd {
 	s.t.Helper()
 	c := &crowd{stage: s}
-	s.must(allowFiles(16 << 10)) // this process has both ends of each flow
+	s.must(traffic.AllowFiles(16 << 10)) // this process has both ends of each flow
 	c.ctx, c.quit = context.WithCancel(s.t.Context())
 	s.t.Cleanup(c.dissolve)
 	c.join(tcp, udp)
 	return c
-}
-
-// allowFiles lets this process have so many files open. What the hard limit
-// allows, the runtime has allowed already.
-func allowFiles(least uint64) error {
-	var limit unix.Rlimit
-	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
-	if err == nil && limit.Cur < least {
-		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: least, Max: max(least, limit.Max)})
-	}
-	if err != nil {
-		return fmt.Errorf("allowing %d open files: %w", least, err)
-	}
-	return nil
 }
 
 // join opens more flows, a quarter of them over IPv6.

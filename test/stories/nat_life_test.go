@@ -140,4 +140,17 @@ service "web" {
 	s.must(s.agent().ServiceDeregister("backend-1-0"))
 	s.awaitBackends("web", "backend-1 up", "backend-2 up", "backend-2 up", "backend-2 up")
 	s.allAnswered("after one is gone", s.ask("tcp 192.0.2.1:443", 40))
+
+	c := natCrowd{stage: s}
+	c.tcp, err = traffic.Open(t.Context(), s.Lab.Client, traffic.TCP, netip.MustParseAddrPort(natTCP), 20)
+	s.must(err)
+	t.Cleanup(c.tcp.Close)
+	s.must(s.Consul.Kill())
+	s.awaitWarning("Consul's view of service web is held (unreachable), stale since")
+	c.goOn("while Consul is dead", "")
+	s.Daemon.Kill()
+	s.must(s.Start())
+	s.awaitWarning("Consul's view of service web is held (unreachable)") // by notes, or by the tables if it died before it wrote any
+	c.goOn("under a daemon that has never heard Consul", "")
+	s.allAnswered("without Consul", s.ask("tcp 192.0.2.1:443", 40))
 }

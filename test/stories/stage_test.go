@@ -12,12 +12,16 @@ import (
 
 	"github.com/pointsman/pointsman/test/balancer"
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/traffic"
 )
 
 // program is the path of the program under test, built once for all stories.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	traffic.PlayPart()
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {

@@ -138,6 +138,42 @@ func TestPrivilegedAConversationNoticesWhoBreaksAndWhoFallsSilent(t *testing.T) 
 	}
 }
 
+func TestMain(m *testing.M) {
+	PlayPart()
+	os.Exit(m.Run())
+}
+
+func TestPrivilegedAMassSaysHowManyOfItBroke(t *testing.T) {
+	const count, patience = 700, 10 * time.Second
+	l := newLab(t)
+	b := l.Backends[0]
+	echo, err := StartEcho(b, 9000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMass(l.Client, []netip.Addr{l.Client.Addr4}, netip.AddrPortFrom(b.Addr4, 9000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(what string, want int) func(int, error) {
+		return func(broken int, why error) {
+			t.Helper()
+			if broken != want || (why != nil) != (want > 0) {
+				t.Errorf("%s, %d are broken, want %d: %v", what, broken, want, why)
+			}
+		}
+	}
+	expect("opened", 0)(m.Open(count, patience))
+	expect("used", 0)(m.Use(patience))
+	if err := m.Reset(100); err != nil {
+		t.Fatal(err)
+	}
+	expect("after a hundred were reset", 0)(m.Use(patience))
+	echo.Kill()
+	expect("without anybody to answer", count-100)(m.Use(patience))
+	expect("opened to nobody", 5)(m.Open(5, patience))
+}
+
 func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
