@@ -143,11 +143,13 @@ static __always_inline int verdict(enum outcome outcome, const struct packet *pk
 	case REPLY_ECHO:
 	case REPLY_TOO_BIG:
 	case REPLY_TOO_BIG_NO_DF:
+	case REPLY_SOURCE_ROUTE:
 		return XDP_TX;
 	case HOLD_FRAGMENT:
 	case DROP_UNREADABLE:
 	case DROP_BAD_LENGTH:
 	case DROP_BAD_FLAGS:
+	case DROP_BAD_CHECKSUM:
 	case DROP_LOOP:
 	case DROP_FRAGMENT:
 	case DROP_ICMP_QUOTE:

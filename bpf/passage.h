@@ -2,9 +2,8 @@
 /* The other ends that a packet of a connection gets, and the header that has them: its own, or between families another. */
 #pragma once
 
-#include "checksum.h"
 #include "encapsulate.h"
-#include "headers.h"
+#include "sums.h"
 
 /* How a packet leaves, in either direction. */
 struct passage {
@@ -20,11 +19,6 @@ struct passage {
 	__u8 v6;		/* the family that it leaves in */
 	__u8 reserved;
 };
-
-static __always_inline __u16 fold_up(__u32 sum)
-{
-	return ~fold(sum);
-}
 
 static __always_inline __u32 address_sum(const struct address *address, int v6)
 {

@@ -95,12 +95,13 @@ static __always_inline void note_connection(struct fragment_way *way, const stru
 	way->backend = connection ? connection->backend : 0;
 	way->connection = pkt->connection;
 	way->life = pkt->tag >> TAG_GENERATION_SHIFT;
-	way->nat = outcome == DROP_NAT_FAMILY ? NAT_UNTRANSLATABLE : pkt->nat;
+	way->nat = outcome == DROP_NAT_FAMILY || outcome == REPLY_SOURCE_ROUTE ? NAT_UNTRANSLATABLE : pkt->nat;
 }
 
 /*
  * Remembers where a first fragment went. What the host gets of a VIP's address it
- * gets whole; what found no living backend went nowhere.
+ * gets whole; what found no living backend went nowhere; of what is damaged it may be
+ * the identification.
  */
 static __noinline int remember_first(const struct packet *pkt, enum outcome outcome)
 {
@@ -110,6 +111,7 @@ static __noinline int remember_first(const struct packet *pkt, enum outcome outc
 	switch (outcome) {
 	case DROP_BAD_LENGTH:
 	case DROP_BAD_FLAGS:
+	case DROP_BAD_CHECKSUM:
 	case DROP_NO_BACKEND:
 	case DROP_NO_CONNECTION:
 	case DROP_NAT_FULL:

@@ -6,44 +6,7 @@
  */
 #pragma once
 
-#include "passage.h"
-
-#define SUMMED_AT_ONCE 64
-#define SUMMED_MAX 256		/* of these: longer than any frame that XDP sees whole */
-
-/* RFC 1071, of so many bytes of the frame. Zero, which no sum with a pseudo header is, where the frame ends before. */
-__noinline __u32 sum_frame(struct xdp_md *ctx, __u32 offset, __u32 length, __u32 sum)
-{
-	for (int i = 0; i < SUMMED_MAX && length >= SUMMED_AT_ONCE; i++) {
-		void *at = header_at(ctx, offset, SUMMED_AT_ONCE);
-
-		if (!at)
-			return 0;
-		sum = bpf_csum_diff(NULL, 0, at, SUMMED_AT_ONCE, sum);
-		offset += SUMMED_AT_ONCE;
-		length -= SUMMED_AT_ONCE;
-	}
-	if (length >= SUMMED_AT_ONCE)
-		return 0;
-	sum = fold_up(sum);
-	for (int i = 0; i < SUMMED_AT_ONCE / 2 && length >= 2; i++) {
-		__u16 *at = header_at(ctx, offset, sizeof(*at));
-
-		if (!at)
-			return 0;
-		sum += *at;
-		offset += sizeof(*at);
-		length -= sizeof(*at);
-	}
-	if (length) {
-		__u8 *at = header_at(ctx, offset, sizeof(*at));
-
-		if (!at)
-			return 0;
-		sum += *at;	/* as if a zero came behind it, on a machine that reads the lower byte first */
-	}
-	return fold_up(sum);
-}
+#include "counterpart.h"
 
 /* For a checksum that is not there, or whose field has only what its sum begins with. The field is zero by now. */
 static __always_inline __u32 sum_up_transport(struct xdp_md *ctx, const struct packet *pkt,
@@ -142,12 +105,16 @@ __noinline enum outcome translate(struct xdp_md *ctx, struct packet *pkt, struct
 
 	if (!pkt || !passage)
 		return DROP_NO_CONNECTION;
+	if (pkt->to.v6 < passage->v6 && !is_undamaged_ipv4(ctx, pkt->ip_offset, pkt->ip_headers))
+		return DROP_BAD_CHECKSUM;
 	longest = longest_coming(pkt, passage);
 	if (pkt->length > longest)
 		return too_big(ctx, pkt, longest);
 	hops = hops_left(ctx, pkt);
 	if (hops <= 1)
 		return DROP_TTL;
+	if (pkt->to.v6 != passage->v6 && (result = leave_out(ctx, pkt)))
+		return result;
 	if ((result = rewrite_transport(ctx, pkt, passage)))
 		return result;
 	if (pkt->to.v6 == passage->v6)

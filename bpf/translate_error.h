@@ -112,18 +112,25 @@ static __always_inline int to_icmp(struct icmp *icmp, int fragment)
 	}
 }
 
+static __always_inline __u32 outer_size(const struct packet *pkt)
+{
+	return pkt->least - sizeof(struct icmp);
+}
+
 /* Where the message begins, and where the packet that it quotes does. */
 static __always_inline __u32 message_at(const struct packet *pkt)
 {
-	return pkt->ip_offset + pkt->least - sizeof(struct icmp);
+	return pkt->ip_offset + outer_size(pkt);
 }
 
-/* A message that was damaged would leave with a right checksum, since that is written anew. */
+/* A message that was damaged would leave with right checksums, since they are written anew. */
 static __always_inline int is_undamaged(struct xdp_md *ctx, const struct packet *pkt)
 {
-	__u32 length = pkt->length + sizeof(struct icmp) - pkt->least, sum = 0;
+	__u32 length = pkt->length - outer_size(pkt), sum = 0;
 	struct ipv6hdr *ip6;
 
+	if (!pkt->to.v6 && !is_undamaged_ipv4(ctx, pkt->ip_offset, outer_size(pkt)))
+		return 0;
 	if (pkt->to.v6) {
 		ip6 = header_at(ctx, pkt->ip_offset, sizeof(*ip6));
 		if (!ip6)
@@ -288,11 +295,17 @@ __noinline enum outcome translate_error(struct xdp_md *ctx, struct packet *pkt, 
 	struct message message = {};
 	__u32 grown;
 
-	if (!pkt || !passage || !is_undamaged(ctx, pkt) || !read_quote(ctx, pkt, &message))
+	if (!pkt || !passage)
+		return DROP_ICMP_QUOTE;
+	if (!is_undamaged(ctx, pkt))
+		return DROP_BAD_CHECKSUM;
+	if (!read_quote(ctx, pkt, &message))
 		return DROP_ICMP_QUOTE;
 	message.outer_hops = hops_left(ctx, pkt) - 1;
 	if (!message.outer_hops || message.outer_hops == 0xff)
 		return DROP_TTL;
+	if (pkt->to.v6 != passage->v6 && find_obstacle(ctx, pkt, outer_size(pkt)))
+		return DROP_NAT_FAMILY;
 	if (pkt->to.v6 != passage->v6 && !(passage->v6 ? to_icmpv6(&message.icmp) : to_icmp(&message.icmp, message.fragment)))
 		return DROP_NAT_FAMILY;
 	if (!rewrite_quoted(ctx, pkt, passage))

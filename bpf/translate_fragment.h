@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "passage.h"
+#include "counterpart.h"
 
 /*
  * Senders behind one address may use one identification at the same time, and their
@@ -22,24 +22,6 @@ static __always_inline __u32 id_offset(const struct address *sender, int v6)
 static __always_inline __u32 id_number(__be32 id, int v6)
 {
 	return v6 ? bpf_ntohl(id) : bpf_ntohs(id);
-}
-
-/* Of what is of the other family then: offsets count all that follows the fragment header, and there no other headers may be. */
-static __always_inline int has_counterpart(struct xdp_md *ctx, const struct packet *pkt, const struct passage *passage)
-{
-	__sum16 *checksum;
-
-	if (pkt->to.v6 == passage->v6)
-		return 1;
-	if (pkt->to.protocol != IPPROTO_TCP && pkt->to.protocol != IPPROTO_UDP)
-		return 0;
-	if (pkt->to.v6)
-		return pkt->fragment_at + sizeof(struct fragment_header) == pkt->ip_headers;
-	if (pkt->fragment == LATER_FRAGMENT || pkt->to.protocol == IPPROTO_TCP)
-		return 1;
-	/* RFC 7915, section 4.5: IPv6 wants a checksum, and nobody sees the whole datagram. */
-	checksum = header_at(ctx, pkt->ip_offset + pkt->ip_headers + checksum_at(1), sizeof(*checksum));
-	return checksum && *checksum;
 }
 
 /* The sum is of all fragments; what of it is in this one changes it all the same. It is never left to hardware. */
@@ -127,6 +109,8 @@ __noinline enum outcome translate_fragment(struct xdp_md *ctx, struct packet *pk
 
 	if (!pkt || !passage)
 		return DROP_NO_CONNECTION;
+	if (pkt->to.v6 < passage->v6 && !is_undamaged_ipv4(ctx, pkt->ip_offset, pkt->ip_headers))
+		return DROP_BAD_CHECKSUM;
 	longest = passage->longest;
 	if (pkt->to.v6 != passage->v6)
 		longest += pkt->ip_headers - headers_leaving(passage);
@@ -137,6 +121,8 @@ __noinline enum outcome translate_fragment(struct xdp_md *ctx, struct packet *pk
 		return DROP_TTL;
 	if (!has_counterpart(ctx, pkt, passage))
 		return DROP_NAT_FAMILY;
+	if (pkt->to.v6 != passage->v6 && (result = leave_out(ctx, pkt)))
+		return result;
 	id = id_number(pkt->fragment_id, pkt->to.v6) + id_offset(&pkt->source, pkt->to.v6);
 	if (pkt->fragment == FIRST_FRAGMENT && (result = rewrite_first(ctx, pkt, passage)))
 		return result;

@@ -23,6 +23,7 @@ enum outcome {
 	REPLY_ECHO,		/* to a VIP's address: an echo request */
 	REPLY_TOO_BIG,		/* to a VIP, too long for the way to the backend: the sender is told, and sends shorter ones */
 	REPLY_TOO_BIG_NO_DF,	/* the same of an IPv4 packet that may be fragmented: the sender is told, and fragments */
+	REPLY_SOURCE_ROUTE,	/* to or from a nat backend of the other family, on a route that its sender has given: the sender is told that it fails */
 	REPLY_BACKEND,		/* from a nat backend, sent on to the client in the VIP's name */
 
 	HOLD_FRAGMENT,		/* to a VIP's address, before the first of its packet: the daemon sends it again once that is there */
@@ -30,6 +31,7 @@ enum outcome {
 	DROP_UNREADABLE,	/* to a VIP's address, with headers cut short or too many of them */
 	DROP_BAD_LENGTH,	/* to a VIP, with a length field that lies */
 	DROP_BAD_FLAGS,		/* to a VIP, with TCP flags that no segment has */
+	DROP_BAD_CHECKSUM,	/* to or from a nat backend, and damaged: the header that is written anew would be right */
 	DROP_LOOP,		/* back from the very l2 backend that it would go to */
 	DROP_FRAGMENT,		/* to a VIP's address, and nobody knows where the first of its packet went */
 	DROP_ICMP_QUOTE,	/* an ICMP error to a VIP's address that does not say which flow it is about */

@@ -48,14 +48,15 @@ func (d *daemon) sample() {
 // dropAdvice is what to do about drops in few words; the README has more. A
 // drop without an advice is still warned of.
 var dropAdvice = map[string]string{
-	"DROP_LOOP":        "an l2 backend sends packets back, so it lacks the VIP",
-	"DROP_NO_BACKEND":  "'pointsman backends' says why none is up",
-	"DROP_NAT_FAMILY":  "the other family has no such packet, so give the service backends of its VIP's",
-	"DROP_NAT_FULL":    "the table of nat's connections is full, so enlarge it",
-	"DROP_NAT_PORTS":   "all source ports towards a nat backend are in use, so give more addresses to connect from, or more backends",
-	"DROP_TOO_BIG":     "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
-	"DROP_NO_HEADROOM": "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
-	"DROP_NO_EGRESS":   "the daemon mends that by itself, and if it stays, its log says why",
+	"DROP_BAD_CHECKSUM": "packets are damaged on their way, so look for errors of links and NICs",
+	"DROP_LOOP":         "an l2 backend sends packets back, so it lacks the VIP",
+	"DROP_NO_BACKEND":   "'pointsman backends' says why none is up",
+	"DROP_NAT_FAMILY":   "the other family has no such packet, so give the service backends of its VIP's",
+	"DROP_NAT_FULL":     "the table of nat's connections is full, so enlarge it",
+	"DROP_NAT_PORTS":    "all source ports towards a nat backend are in use, so give more addresses to connect from, or more backends",
+	"DROP_TOO_BIG":      "with the outer header they do not fit the way to a backend, and their senders could not be told, so enlarge its MTU",
+	"DROP_NO_HEADROOM":  "the driver has no room for the outer header, so try another one, or forward = \"l2\"",
+	"DROP_NO_EGRESS":    "the daemon mends that by itself, and if it stays, its log says why",
 }
 
 // strangersDrops are counted and not warned of: anybody can send such packets, and

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -127,19 +128,51 @@ func natDriver(tb testing.TB, program *ebpf.Program, flowBits int, frame []byte,
 		)
 	}
 	if answers == nil {
-		code = append(code, asm.StoreMem(asm.R2, source, asm.R7, asm.Word))
+		code = append(code, asm.Mov.Reg(asm.R3, asm.R7), asm.StoreMem(asm.R2, source, asm.R3, asm.Word))
 	} else {
 		code = append(code,
 			asm.LSh.Imm(asm.R7, 3),
 			asm.LoadMapValue(asm.R1, answers.FD(), 0),
 			asm.Add.Reg(asm.R1, asm.R7),
+			asm.LoadMem(asm.R4, asm.R1, 4, asm.Half),
+			asm.StoreMem(asm.R2, ports+2, asm.R4, asm.Half),
 			asm.LoadMem(asm.R3, asm.R1, 0, asm.Word),
 			asm.StoreMem(asm.R2, source, asm.R3, asm.Word),
-			asm.LoadMem(asm.R3, asm.R1, 4, asm.Half),
-			asm.StoreMem(asm.R2, ports+2, asm.R3, asm.Half),
 		)
 	}
+	if source == source4At {
+		code = append(code, sumAnew(frame)...)
+	}
 	return newProgram(tb, append(code, goOnWith(next)...))
+}
+
+// sumAnew writes the checksum of a frame's IPv4 header at R2, whose source has become
+// what is in R3.
+func sumAnew(frame []byte) asm.Instructions {
+	const checksumAt = 14 + 10
+	header := bytes.Clone(frame[14:34])
+	copy(header[10:16], make([]byte, 6)) // the checksum and the source
+	rest := uint32(0)
+	for at := 0; at < len(header); at += 2 {
+		rest += uint32(binary.NativeEndian.Uint16(header[at:]))
+	}
+	code := asm.Instructions{
+		asm.Mov.Reg(asm.R1, asm.R3),
+		asm.RSh.Imm(asm.R1, 16),
+		asm.And.Imm(asm.R3, 0xffff),
+		asm.And.Imm(asm.R1, 0xffff),
+		asm.Add.Reg(asm.R3, asm.R1),
+		asm.Add.Imm(asm.R3, int32(rest)),
+	}
+	for range 2 {
+		code = append(code,
+			asm.Mov.Reg(asm.R1, asm.R3),
+			asm.RSh.Imm(asm.R1, 16),
+			asm.And.Imm(asm.R3, 0xffff),
+			asm.Add.Reg(asm.R3, asm.R1),
+		)
+	}
+	return append(code, asm.Xor.Imm(asm.R3, 0xffff), asm.StoreMem(asm.R2, checksumAt, asm.R3, asm.Half))
 }
 
 // connect lets clients begin 2^bits connections of a protocol, unless they have, and

@@ -285,23 +285,25 @@ const (
 	lbOutcomeREPLY_ECHO          lbOutcome = 6
 	lbOutcomeREPLY_TOO_BIG       lbOutcome = 7
 	lbOutcomeREPLY_TOO_BIG_NO_DF lbOutcome = 8
-	lbOutcomeREPLY_BACKEND       lbOutcome = 9
-	lbOutcomeHOLD_FRAGMENT       lbOutcome = 10
-	lbOutcomeDROP_UNREADABLE     lbOutcome = 11
-	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 12
-	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 13
-	lbOutcomeDROP_LOOP           lbOutcome = 14
-	lbOutcomeDROP_FRAGMENT       lbOutcome = 15
-	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 16
-	lbOutcomeDROP_NO_BACKEND     lbOutcome = 17
-	lbOutcomeDROP_NO_CONNECTION  lbOutcome = 18
-	lbOutcomeDROP_NAT_FULL       lbOutcome = 19
-	lbOutcomeDROP_NAT_PORTS      lbOutcome = 20
-	lbOutcomeDROP_NAT_FAMILY     lbOutcome = 21
-	lbOutcomeDROP_TTL            lbOutcome = 22
-	lbOutcomeDROP_TOO_BIG        lbOutcome = 23
-	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 24
-	lbOutcomeDROP_NO_EGRESS      lbOutcome = 25
+	lbOutcomeREPLY_SOURCE_ROUTE  lbOutcome = 9
+	lbOutcomeREPLY_BACKEND       lbOutcome = 10
+	lbOutcomeHOLD_FRAGMENT       lbOutcome = 11
+	lbOutcomeDROP_UNREADABLE     lbOutcome = 12
+	lbOutcomeDROP_BAD_LENGTH     lbOutcome = 13
+	lbOutcomeDROP_BAD_FLAGS      lbOutcome = 14
+	lbOutcomeDROP_BAD_CHECKSUM   lbOutcome = 15
+	lbOutcomeDROP_LOOP           lbOutcome = 16
+	lbOutcomeDROP_FRAGMENT       lbOutcome = 17
+	lbOutcomeDROP_ICMP_QUOTE     lbOutcome = 18
+	lbOutcomeDROP_NO_BACKEND     lbOutcome = 19
+	lbOutcomeDROP_NO_CONNECTION  lbOutcome = 20
+	lbOutcomeDROP_NAT_FULL       lbOutcome = 21
+	lbOutcomeDROP_NAT_PORTS      lbOutcome = 22
+	lbOutcomeDROP_NAT_FAMILY     lbOutcome = 23
+	lbOutcomeDROP_TTL            lbOutcome = 24
+	lbOutcomeDROP_TOO_BIG        lbOutcome = 25
+	lbOutcomeDROP_NO_HEADROOM    lbOutcome = 26
+	lbOutcomeDROP_NO_EGRESS      lbOutcome = 27
 )
 
 type lbPhase uint32

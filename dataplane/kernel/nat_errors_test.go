@@ -114,7 +114,7 @@ func TestPrivilegedAnErrorAboutAConnectionReachesWhoItIsFor(t *testing.T) {
 
 			damaged := routerSays(t, routerOf(mix.backend), asked.frame(t), 1400)
 			damaged[len(damaged)-1] ^= 1
-			if got := s.send(damaged); !maps.Equal(got.moved, map[string]uint64{"DROP_ICMP_QUOTE": 1}) {
+			if got := s.send(damaged); !maps.Equal(got.moved, map[string]uint64{"DROP_BAD_CHECKSUM": 1}) {
 				t.Errorf("a damaged error: counters moved by %v", got.moved)
 			}
 			stranger := asked
@@ -124,6 +124,44 @@ func TestPrivilegedAnErrorAboutAConnectionReachesWhoItIsFor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// It goes on as itself, so two balancers could send it to each other for ever.
+func TestPrivilegedAnErrorGoesNoFurtherThanItsHopsLast(t *testing.T) {
+	for _, mix := range natMixes {
+		t.Run(mix.name, func(t *testing.T) {
+			s := newNAT(t, natOptions(t, 0), dataplane.DefaultNATSettings(), natBackend(mix.backend))
+			sent := talk{from: netip.AddrPortFrom(mix.client, 40000), to: netip.AddrPortFrom(mix.vip, 80), protocol: dataplane.UDP}
+			asked := s.request(sent)
+			answered := s.reply(talk{from: asked.to, to: asked.from, protocol: dataplane.UDP})
+			for _, side := range []struct {
+				router netip.Addr
+				of     talk
+				counts string
+			}{{mix.client.Next(), answered, "backend 1"}, {mix.backend.Next(), asked, "REPLY_BACKEND"}} {
+				says := routerSays(t, side.router, side.of.frame(t), 1400)
+				for _, hops := range []byte{0, 1, 2, 255} {
+					frame := edited(says, func(ip []byte) { ip[8] = hops }, func(ip []byte) { ip[7] = hops })
+					want, got := side.counts, s.send(frame)
+					if hops < 2 {
+						want = "DROP_TTL"
+					} else if left := hopsOf(got.frame); left != hops-1 {
+						t.Errorf("of %d hops %d are left", hops, left)
+					}
+					if !maps.Equal(got.moved, map[string]uint64{want: 1}) {
+						t.Errorf("with %d hops left counters moved by %v, want %s", hops, got.moved, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func hopsOf(frame []byte) byte {
+	if frame[12] == 8 {
+		return frame[14+8]
+	}
+	return frame[14+7]
 }
 
 // shifted is an MTU in the family of to, of a way in that of from.

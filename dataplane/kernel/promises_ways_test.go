@@ -26,7 +26,7 @@ func TestPrivilegedEveryKindOfPacketTakesEveryWay(t *testing.T) {
 		{"40 bytes of options", func(to uint16) []byte { return frame(ip4(options(40)), syn(to)) }},
 		{"4 bytes of options", func(to uint16) []byte { return frame(ip4(options(4)), udp(to, 64)) }},
 		{"a hop-by-hop header", func(to uint16) []byte { return frame(ip6(chained(hopHeader)), syn(to)) }},
-		{"a routing header that is used up", func(to uint16) []byte { return frame(ip6(chained(packet.RoutingHeader())), udp(to, 64)) }},
+		{"a routing header that is used up", func(to uint16) []byte { return frame(ip6(chained(packet.RoutingHeader(0))), udp(to, 64)) }},
 		{"destination options of 256 bytes", func(to uint16) []byte { return frame(ip6(chained(packet.OptionsHeader(packet.Options, 31))), syn(to)) }},
 		{"an authentication header", func(to uint16) []byte { return frame(ip6(chained(packet.AHHeader(3))), syn(to)) }},
 		{"an atomic fragment is no fragment", func(to uint16) []byte { return frame(ip6(chained(atomicHeader)), udp(to, 64)) }},
@@ -35,7 +35,7 @@ func TestPrivilegedEveryKindOfPacketTakesEveryWay(t *testing.T) {
 		{"six extension headers", func(to uint16) []byte { return frame(ip6(chained(six...)), udp(to, 64)) }},
 		{"options in a VLAN", func(to uint16) []byte { return frame(ip4(options(40)), syn(to), service300) }},
 		{"a routing header in two VLANs", func(to uint16) []byte {
-			return frame(ip6(chained(packet.RoutingHeader())), tcpTo(to, packet.ACK, 64), vlan7, vlan8)
+			return frame(ip6(chained(packet.RoutingHeader(0))), tcpTo(to, packet.ACK, 64), vlan7, vlan8)
 		}},
 		{"a packet in a VLAN leaves without that tag", func(to uint16) []byte { return frame(ip4(), syn(to), vlan7) }},
 		{"a packet in a provider's VLAN leaves without both", func(to uint16) []byte { return frame(ip6(), data(to), service300, vlan8) }},

@@ -67,7 +67,10 @@ func (b *Balancer) rememberTranslated(p *packet, c *Connection, passage Passage,
 	if !p.isFirstFragment() || p.isICMP() {
 		return
 	}
-	if outcome == DropNATFamily {
+	if outcome == DropBadChecksum { // its identification, for one
+		return
+	}
+	if outcome == DropNATFamily || outcome == ReplySourceRoute {
 		passage = Untranslatable
 	}
 	b.Fragments[p.fragmentKey()] = FragmentWay{Backend: c.Index, Second: p.arrival.Second, Connection: c, Passage: passage}

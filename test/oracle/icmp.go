@@ -2,26 +2,27 @@ package oracle
 
 // Types of ICMP (RFC 792) and ICMPv6 (RFC 4443).
 const (
-	echoReply           = 0
-	unreachable         = 3
-	echoRequest         = 8
-	timeExceeded        = 11
-	parameterProblem    = 12
-	unreachableV6       = 1
-	tooBigV6            = 2
-	timeExceededV6      = 3
-	parameterProblemV6  = 4
-	echoRequestV6       = 128
-	echoReplyV6         = 129
-	icmpSize            = 8 // of all that are answered, sent or steered
-	codeFragmentationDF = 4
-	replyTTL            = 64
-	ttlOffset           = 8
-	hopLimitOffset      = 7
-	ipv4ChecksumOffset  = 10
-	ipv4AddressesOffset = 12
-	ipv6AddressesOffset = 8
-	icmpChecksumOffset  = 2
+	echoReply             = 0
+	unreachable           = 3
+	echoRequest           = 8
+	timeExceeded          = 11
+	parameterProblem      = 12
+	unreachableV6         = 1
+	tooBigV6              = 2
+	timeExceededV6        = 3
+	parameterProblemV6    = 4
+	echoRequestV6         = 128
+	echoReplyV6           = 129
+	icmpSize              = 8 // of all that are answered, sent or steered
+	codeFragmentationDF   = 4
+	codeSourceRouteFailed = 5
+	replyTTL              = 64
+	ttlOffset             = 8
+	hopLimitOffset        = 7
+	ipv4ChecksumOffset    = 10
+	ipv4AddressesOffset   = 12
+	ipv6AddressesOffset   = 8
+	icmpChecksumOffset    = 2
 )
 
 // icmp is for a VIP's address if for anything: echo requests are answered,

@@ -22,8 +22,12 @@ func (b *Balancer) translate(p *packet, way passage) Fate {
 	if p.isICMP() {
 		return b.translateError(p, way)
 	}
+	crosses := way.v6() != p.v6
+	if crosses && p.isDamaged() {
+		return p.rejected(DropBadChecksum)
+	}
 	longest := way.longest
-	if way.v6() != p.v6 {
+	if crosses {
 		longest += p.headers - fixedHeader(way.v6())
 	}
 	if p.fragment != nil && !p.v6 && way.v6() {
@@ -34,6 +38,14 @@ func (b *Balancer) translate(p *packet, way passage) Fate {
 		return b.tooBig(p, longest)
 	case p.hops() <= 1:
 		return p.rejected(DropTTL)
+	}
+	if p.fragment != nil && !p.hasCounterpart(way) {
+		return p.rejected(DropNATFamily)
+	}
+	if crosses {
+		if fate, objects := b.leaveOut(p); objects {
+			return fate
+		}
 	}
 	if p.fragment != nil {
 		return b.translateFragment(p, way)

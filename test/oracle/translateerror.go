@@ -12,14 +12,17 @@ import (
 // quotes had gone the other way (RFC 7915, sections 4.2, 4.3, 5.2 and 5.3).
 func (b *Balancer) translateError(p *packet, way passage) Fate {
 	message, quoted := p.ip()[p.headers:p.length], p.quoted
-	if !p.isRight(message) { // which a new checksum would hide
-		return p.rejected(DropICMPQuote)
+	if p.isDamaged() || !p.isRight(message) { // which new checksums would hide
+		return p.rejected(DropBadChecksum)
 	}
 	if p.hops() <= 1 {
 		return p.rejected(DropTTL)
 	}
 	head := bytes.Clone(message[:icmpSize])
 	if way.v6() != p.v6 {
+		if fate, objects := b.leaveOut(p); objects {
+			return fate
+		}
 		translated, known := translateHead(head, p.v6, quoted.inner.fragment != nil)
 		if !known {
 			return p.rejected(DropNATFamily)

@@ -15,9 +15,6 @@ const fragmentHeaderSize = 8 // RFC 8200, section 4.5
 // has ports, and nobody sees all of what the checksum is of (RFC 7915, sections 4.1,
 // 4.5 and 5.1.1).
 func (b *Balancer) translateFragment(p *packet, way passage) Fate {
-	if !p.hasCounterpart(way) {
-		return p.rejected(DropNATFamily)
-	}
 	payload := p.ip()[p.headers:p.length]
 	if p.isFirstFragment() {
 		summed := p.protocol != protocolUDP || be16(payload[checksumOffset(p.protocol):]) != 0

@@ -76,7 +76,8 @@ type IP struct {
 	From, To   netip.Addr
 	Protocol   uint8
 	TOS        uint8
-	TTL        uint8  // 0 means 57
+	TTL        uint8  // 0 means 57,
+	Spent      bool   // and this a TTL of 0
 	ID         uint16 // IPv4
 	DF, MF     bool   // IPv4
 	Offset     uint16 // IPv4: of a fragment, in units of 8 bytes
@@ -100,6 +101,9 @@ func (ip IP) V6() bool { return ip.To.Is6() }
 func (ip IP) Packet(payload []byte) []byte {
 	if ip.TTL == 0 {
 		ip.TTL = 57
+	}
+	if ip.Spent {
+		ip.TTL = 0
 	}
 	if ip.Offset == 0 {
 		ip.sign(payload)

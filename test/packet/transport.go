@@ -42,6 +42,15 @@ func Message(kind, code uint8, word uint32, rest []byte) []byte {
 	return append(message, rest...)
 }
 
+// Types of IPv4's options (RFC 791, section 3.1).
+const (
+	EndOfOptions = 0
+	NoOperation  = 1
+	RecordRoute  = 7
+	LooseRoute   = 131
+	StrictRoute  = 137
+)
+
 // Extension headers.
 
 // OptionsHeader is one of hop-by-hop or destination options, of 8 bytes and
@@ -53,9 +62,20 @@ func OptionsHeader(protocol uint8, more int) Extension {
 	return Extension{Protocol: protocol, Body: body}
 }
 
-// RoutingHeader is one of a type that has been used up (segments left 0).
-func RoutingHeader() Extension {
-	return Extension{Protocol: Routing, Body: []byte{0, 4, 0, 0, 0, 0, 0}}
+// RoutingHeader is one of a route on which some addresses are still to visit (RFC
+// 8200, section 4.4).
+func RoutingHeader(left int) Extension {
+	body := make([]byte, 7+16*left)
+	body[0], body[1], body[2] = byte(2*left), 4, byte(left)
+	return Extension{Protocol: Routing, Body: body}
+}
+
+// SourceRoute is IPv4's loose one with a number of addresses, of which some have been
+// visited (RFC 791, section 3.1), padded.
+func SourceRoute(addresses, visited int) []byte {
+	option := make([]byte, 4+4*addresses)
+	option[0], option[1], option[2] = LooseRoute, byte(3+4*addresses), byte(4+4*visited)
+	return option
 }
 
 // AHHeader is an authentication header with a number of words of its check value.

@@ -110,6 +110,8 @@ var provocations = []provocation{
 		protocol: protocols{"tcp", "protocol-60"}, packet: cutShort},
 	{reason: "DROP_BAD_LENGTH", how: "UDP's length is more than there is", vip: toHere, protocol: udp, ports: true, packet: lyingLength},
 	{reason: "DROP_BAD_FLAGS", how: "a TCP segment has no flag at all", vip: toHere, protocol: tcp, ports: true, packet: segment(0)},
+	{reason: "DROP_BAD_CHECKSUM", how: "an ICMP error about what the VIP has sent is damaged, and told of as its flow", vip: toNATBetween, protocol: tcp, ports: true,
+		packet: hurt, means: onceConnected},
 	{reason: "DROP_LOOP", how: "an l2 backend sends back what it got", vip: toL2, protocol: tcp, ports: true, packet: segment(packet.SYN),
 		from: func(s *stage) *lab.Host { return s.backend(1) }},
 	{reason: "DROP_ICMP_QUOTE", how: "an ICMP error quotes a packet that the VIP has not sent", vip: toHere, protocol: icmp, packet: foreignQuote},
@@ -175,13 +177,25 @@ func lastHop(ip packet.IP) []byte {
 // untranslatable is an error about what the VIP has sent that RFC 7915 knows no
 // counterpart of: a host precedence that is violated, and an option that is not known.
 func untranslatable(ip packet.IP) []byte {
+	return aboutWhatTheVIPSent(ip, [2]byte{3, 14}, [2]byte{4, 2})
+}
+
+// hurt is one that has a counterpart, an unreachable port, but for its last bit.
+func hurt(ip packet.IP) []byte {
+	message := aboutWhatTheVIPSent(ip, [2]byte{3, 3}, [2]byte{1, 4})
+	message[len(message)-1] ^= 1
+	return message
+}
+
+// aboutWhatTheVIPSent is an error by its type and code, of ICMP and of ICMPv6.
+func aboutWhatTheVIPSent(ip packet.IP, says4, says6 [2]byte) []byte {
 	quoted := packet.IP{From: ip.To, To: ip.From, Protocol: packet.TCPIP}
-	kind, code, protocol := byte(3), byte(14), uint8(packet.ICMP)
+	says, protocol := says4, uint8(packet.ICMP)
 	if ip.V6() {
-		kind, code, protocol = 4, 2, packet.ICMPv6
+		says, protocol = says6, packet.ICMPv6
 	}
 	ip.Protocol = protocol
-	return ip.Packet(packet.Message(kind, code, 0, quoted.Packet(packet.TCP(vipsPort, clientsPort, packet.ACK, nil, nil))))
+	return ip.Packet(packet.Message(says[0], says[1], 0, quoted.Packet(packet.TCP(vipsPort, clientsPort, packet.ACK, nil, nil))))
 }
 
 // onceConnected begins the connection that the frame is about.

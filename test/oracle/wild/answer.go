@@ -68,7 +68,7 @@ func (d *Dice) answer(frame []byte) []byte {
 		d.leaveSum(out)
 	}
 	if d.oneIn(8) {
-		out = d.damage(out)
+		out = d.damageFrame(out)
 	}
 	return out[:min(len(out), mostBytes)]
 }
@@ -97,7 +97,7 @@ func (d *Dice) errorOnTheWay(ip packet.IP, g got) []byte {
 	quote := g.ip[:min(len(g.ip), headers+pick(d, []int{8, 20, 40, 4, 3, 8, 18, 17, 7, 1500}))]
 	frame := d.link().Frame(d.aboutQuote(ip, append([]byte(nil), quote...)))
 	if d.oneIn(8) {
-		frame = d.damage(frame)
+		frame = d.damageFrame(frame)
 	}
 	return frame[:min(len(frame), mostBytes)]
 }

@@ -3,6 +3,8 @@ package wild
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/pointsman/pointsman/test/packet"
 )
 
 // damage hurts a frame in one to three ways.
@@ -33,6 +35,24 @@ func (d *Dice) damage(frame []byte) []byte {
 		}
 		frame = frame[:min(len(frame), mostBytes)]
 	}
+	return frame
+}
+
+// damageFrame does so to a frame, which is judged by more than its IPv4 header's
+// checksum where that is right again.
+func (d *Dice) damageFrame(frame []byte) []byte {
+	frame = d.damage(frame)
+	ip := binary.BigEndian.Uint16(frame[12:])
+	at := 14
+	for ; (ip == packet.TypeTag || ip == packet.TypeServiceTag) && len(frame) >= at+4; at += 4 {
+		ip = binary.BigEndian.Uint16(frame[at+2:])
+	}
+	if d.oneIn(4) || ip != packet.TypeIPv4 || len(frame) < at+20 {
+		return frame
+	}
+	header := frame[at:min(len(frame), at+max(20, int(frame[at]&15)*4))]
+	copy(header[10:], []byte{0, 0})
+	binary.BigEndian.PutUint16(header[10:], ^packet.Sum(0, header))
 	return frame
 }
 

@@ -1,6 +1,7 @@
 package wild
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/pointsman/pointsman/test/packet"
@@ -16,7 +17,7 @@ func (d *Dice) frame() []byte {
 		frame = frame[:mostBytes]
 	}
 	if d.oneIn(3) {
-		frame = d.damage(frame)
+		frame = d.damageFrame(frame)
 	}
 	return frame
 }
@@ -66,7 +67,7 @@ func (d *Dice) packet() []byte {
 
 // ip is a header between some client and, most often, a VIP's address.
 func (d *Dice) ip() packet.IP {
-	ip := packet.IP{TOS: uint8(pick(d, []int{0, 0, 46<<2 | 2, 255})), ID: uint16(d.Roll(3)), DF: d.oneIn(2), TTL: pick(d, []uint8{57, 64, 1, 255})}
+	ip := packet.IP{TOS: uint8(pick(d, []int{0, 0, 46<<2 | 2, 255})), ID: uint16(d.Roll(3)), DF: d.oneIn(2), TTL: pick(d, []uint8{57, 64, 1, 255}), Spent: d.oneIn(32)}
 	if d.oneIn(2) {
 		ip.From, ip.To = pick(d, clients6), d.destination(vips6, others6)
 		ip.Label = uint32(d.wide())
@@ -77,12 +78,26 @@ func (d *Dice) ip() packet.IP {
 	}
 	ip.From, ip.To = pick(d, clients4), d.destination(vips4, others4)
 	if d.oneIn(5) {
-		ip.Options = make([]byte, 4*(1+d.Roll(10)))
-		for i := range ip.Options {
-			ip.Options[i] = 1
-		}
+		ip.Options = d.options()
 	}
 	return ip
+}
+
+// options are of no consequence, or routes and what looks like them.
+func (d *Dice) options() []byte {
+	options := bytes.Repeat([]byte{packet.NoOperation}, 4*(1+d.Roll(10)))
+	if d.oneIn(2) {
+		return options
+	}
+	kinds := []byte{packet.LooseRoute, packet.StrictRoute, packet.RecordRoute, 68, packet.EndOfOptions, packet.LooseRoute}
+	at := d.Roll(4)
+	for range 3 {
+		length := pick(d, []byte{7, 11, 3, 2, 0, 7, 11, byte(d.Roll(44))})
+		option := append([]byte{pick(d, kinds), length, pick(d, []byte{4, 8, length, length + 1, length + 4, 0})}, make([]byte, 40)...)
+		at += copy(options[at:], option[:max(3, min(length, 40))]) + d.Roll(3)
+		at = min(at, len(options))
+	}
+	return options
 }
 
 func (d *Dice) extensions() (all []packet.Extension) {
@@ -93,7 +108,7 @@ func (d *Dice) extensions() (all []packet.Extension) {
 		case 2:
 			all = append(all, packet.OptionsHeader(0, d.Roll(3)))
 		case 3:
-			all = append(all, packet.RoutingHeader())
+			all = append(all, packet.RoutingHeader(pick(d, []int{0, 0, 1, 2})))
 		case 4:
 			all = append(all, packet.AHHeader(d.Roll(6)))
 		case 5:

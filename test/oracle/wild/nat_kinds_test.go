@@ -43,6 +43,19 @@ func natKinds() map[string]func(moment) bool {
 		"nat-fragment-follows": func(m moment) bool {
 			return m.isTranslatedFragment(oracle.Forward, packet.TypeIPv4, packet.TypeIPv4, true)
 		},
+		"nat-routed-by-an-option": func(m moment) bool { return m.Outcome == oracle.ReplySourceRoute && m.isIPv4() },
+		"nat-routed-by-a-header":  func(m moment) bool { return m.Outcome == oracle.ReplySourceRoute && m.isIPv6() },
+		"nat-fragment-routed":     func(m moment) bool { return m.Outcome == oracle.ReplySourceRoute && m.isFirstFragment() },
+		"nat-sealed":              func(m moment) bool { return m.Outcome == oracle.DropNATFamily && m.isIPv6() && m.to() == packet.AH },
+		"nat-error-that-is-damaged": func(m moment) bool {
+			return m.Outcome == oracle.DropBadChecksum && m.isIPv4() && m.protocol() == packet.ICMP
+		},
+		"nat-error-that-is-routed": func(m moment) bool {
+			return m.Outcome == oracle.DropNATFamily && m.isIPv4() && m.protocol() == packet.ICMP && m.at(20)>>8|6 == 137|6
+		},
+		"nat-error-without-hops": func(m moment) bool {
+			return m.Outcome == oracle.DropTTL && m.isIPv4() && m.protocol() == packet.ICMP && m.at(8)>>8 == 0
+		},
 		"nat-begins": func(m moment) bool { return m.begins(func(is *oracle.Connection) bool { return true }) },
 		"nat-pushes-a-half-open-one-out": func(m moment) bool {
 			for place, was := range m.connections {

@@ -55,7 +55,7 @@ func (d *Dice) again(frame []byte) []byte {
 		d.nextFragment(frame)
 	}
 	if d.oneIn(4) {
-		frame = d.damage(frame)
+		frame = d.damageFrame(frame)
 	}
 	return frame
 }

@@ -50,7 +50,7 @@ var (
 var Outcomes = []oracle.Outcome{
 	oracle.Forward, oracle.PassNotIP, oracle.PassNotTCPUDP, oracle.PassNotVIP, oracle.PassUnreadable,
 	oracle.PassICMP, oracle.ReplyEcho, oracle.ReplyTooBig, oracle.ReplyTooBigNoDF,
-	oracle.ReplyBackend, oracle.DropNoConnection, oracle.DropNATFull, oracle.DropNATPorts, oracle.DropNATFamily, oracle.DropTTL,
-	oracle.DropUnreadable, oracle.DropBadLength, oracle.DropBadFlags, oracle.DropLoop, oracle.DropFragment,
+	oracle.ReplyBackend, oracle.ReplySourceRoute, oracle.DropNoConnection, oracle.DropNATFull, oracle.DropNATPorts, oracle.DropNATFamily, oracle.DropTTL,
+	oracle.DropUnreadable, oracle.DropBadLength, oracle.DropBadFlags, oracle.DropBadChecksum, oracle.DropLoop, oracle.DropFragment,
 	oracle.DropICMPQuote, oracle.DropNoBackend, oracle.DropTooBig, oracle.DropNoEgress, oracle.HoldFragment, oracle.DropNoHeadroom,
 }
