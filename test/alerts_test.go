@@ -34,6 +34,7 @@ func examiner(t *testing.T) (examine func(files ...string) string) {
 		out, err := exec.Command(tool, append([]string{
 			"-catalogue", "../docs/metrics.md",
 			"-values", "pointsman_packets_total:reason=" + strings.Join(reasons, ","),
+			"-values", "pointsman_service_dropped_packets_total:reason=" + strings.Join(reasons, ","),
 			"-values", "pointsman_packets_total:verdict=forward,pass,reply,hold,drop",
 			"-values", "pointsman_interface_attached:mode=native,generic,missing",
 			"-values", "pointsman_service_slots:phase=settled,moving,learning,settling",
@@ -78,6 +79,8 @@ func TestAlertsAndDashboardAskForWhatIsServed(t *testing.T) {
 		{rulesPath, "(pointsman_build_info)", "(pointsman_build_info", "PointsmanVersionsDiffer"},
 		{dashboardPath, "pointsman_service_bytes_total", "pointsman_service_octets_total", "pointsman_service_octets_total is not served"},
 		{dashboardPath, "{{service}} {{backend}}", "{{service}} {{server}}", "the label server"},
+		{dashboardPath, `"graphMode"`, `"graphKind"`, "unexpected field 'graphKind'"},
+		{dashboardPath, `"type": "stat"`, `"type": "status"`, "a panel of type status"},
 		{dashboardPath, "label_values(pointsman_build_info, job)", "label_values(pointsman_info, job)", "variable job: pointsman_info is not served"},
 	} {
 		text := read(t, row.file)

@@ -10,6 +10,7 @@ tool (
 
 require (
 	github.com/VictoriaMetrics/metricsql v0.87.3
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	gopkg.in/yaml.v3 v3.0.1
 )
 

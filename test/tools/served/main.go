@@ -1,6 +1,7 @@
 // Served says what is wrong with alert rules and dashboards: expressions that name a
 // metric, a label or a label's value that the program does not serve, that take the
-// rate of what is no counter, and texts that use labels which the result has not got.
+// rate of what is no counter, texts that use labels which the result has not got, and
+// what is not as Grafana's schema of dashboards has it.
 //
 //	served -catalogue docs/metrics.md -values 'pointsman_packets_total:verdict=pass,drop' FILE...
 //
@@ -46,6 +47,15 @@ func examine(document string, values map[string][]string, files []string) (probl
 		return nil, err
 	}
 	for _, file := range files {
+		if strings.HasSuffix(file, ".json") {
+			found, err := misshapen(file)
+			if err != nil {
+				return nil, err
+			}
+			for _, problem := range found {
+				problems = append(problems, fmt.Sprintf("%s: %s", file, problem))
+			}
+		}
 		all, err := readQueries(file)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", file, err)
