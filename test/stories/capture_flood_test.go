@@ -21,8 +21,7 @@ func TestPrivilegedACaptureInAFloodTellsWhatItLostAndCostsNobodyAnAnswer(t *test
 	const vip = "http 192.0.2.1:80"
 	s := open(t, lab.Options{Backends: 1}, 1)
 	s.begin(strings.SplitN(captured, "service \"there\"", 2)[0])
-	s.must(s.Lab.Router.AddRoute(traffic.FloodNet, s.Lab.Client.Addr4))
-	s.must(s.backend(1).Ignore(traffic.FloodNet))
+	s.letFloodsThrough()
 
 	file := filepath.Join(t.TempDir(), "flood.pcapng")
 	p := s.speak("capture", "-w", file, "--snaplen", "96", "--vip", "192.0.2.1:80/tcp", "--pin-dir", s.PinDir())

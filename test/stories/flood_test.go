@@ -17,11 +17,11 @@ const (
 
 // letFloodsThrough has packets from nowhere reach the backends, which drop them
 // there: what a flood does to a backend is not the balancer's.
-func (c *crowd) letFloodsThrough() {
-	c.t.Helper()
-	c.must(c.Lab.Router.AddRoute(traffic.FloodNet, c.Lab.Client.Addr4))
-	for _, b := range c.Lab.Backends {
-		c.must(b.Ignore(traffic.FloodNet))
+func (s *stage) letFloodsThrough() {
+	s.t.Helper()
+	s.must(s.Lab.Router.AddRoute(traffic.FloodNet, s.Lab.Client.Addr4))
+	for _, b := range s.Lab.Backends {
+		s.must(b.Ignore(traffic.FloodNet))
 	}
 }
 

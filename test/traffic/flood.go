@@ -28,6 +28,10 @@ type Flood struct {
 	To      netip.AddrPort // IPv4
 	Rate    int            // a second, at most; 0 is as many as go
 	Workers int            // senders at a time; 0 is 1
+	Packets uint64         // it ends when each sender has sent so many; 0 is never
+	// Until, of one worker, has it wait after some packets until they have come: so
+	// the network has never more under way than it can hold, and none is lost there.
+	Until *Arrivals
 }
 
 const (
@@ -36,7 +40,7 @@ const (
 	floodBits  = 17 + 16
 )
 
-// Run sends until the context ends and returns how many were sent. No two of
+// Run sends until the context ends, or all are sent, and returns how many were. No two of
 // them are of one flow, up to 2^33.
 func (f Flood) Run(ctx context.Context) (sent uint64, err error) {
 	f.Workers = max(f.Workers, 1)
@@ -64,7 +68,7 @@ func (f Flood) send(ctx context.Context, first uint64) (sent uint64, err error) 
 	}
 	defer unix.Close(fd)
 	b, began, workers := f.newBatch(), time.Now(), uint64(f.Workers)
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && (f.Packets == 0 || sent < f.Packets) {
 		for i := range b.packets {
 			n := first + (sent+uint64(i))*workers
 			// An odd factor goes through all flows before it meets one again.
@@ -74,6 +78,11 @@ func (f Flood) send(ctx context.Context, first uint64) (sent uint64, err error) 
 		sent += uint64(n)
 		if err != nil {
 			return sent, fmt.Errorf("sending SYN %d of a flood: %w", sent+1, err)
+		}
+		if f.Until != nil {
+			if err := f.Until.await(sent); err != nil {
+				return sent, err
+			}
 		}
 		if f.Rate > 0 {
 			pause(ctx, time.Until(began.Add(time.Duration(sent*workers)*time.Second/time.Duration(f.Rate))))
