@@ -111,7 +111,21 @@ struct claim {
 	__u64 tag;
 	__u32 index;
 	__u32 now;
+	__u32 try;	/* the how manieth line of ports is looked at */
+	__u32 spare;	/* the first port of the last line that has a half-open connection; zero if there was none */
+	__u32 spare_try; /* at which try that was */
 };
+
+/* Notes that a port has a half-open connection. */
+static __always_inline void note_half_open(struct claim *claim, __u64 reply, __u32 first)
+{
+	__u64 *at = find_tag((__u32)reply);
+
+	if (!at || !is_half_open(READ_ONCE(*at)))
+		return;
+	claim->spare = first;
+	claim->spare_try = claim->try;
+}
 
 /* Takes one of the eight ports from first on. Looked at by the verifier once, not at each try. */
 __noinline int claim_in_line(struct connection *connection, struct claim *claim, __u64 hash, __u32 first)
@@ -130,8 +144,10 @@ __noinline int claim_in_line(struct connection *connection, struct claim *claim,
 		if (!at)
 			return 0;
 		seen = READ_ONCE(*at);
-		if (seen && !is_stale(seen, claim->now))
+		if (seen && !is_stale(seen, claim->now)) {
+			note_half_open(claim, seen, first);
 			continue;
+		}
 		if (!change_tag(at, seen, mine))
 			continue;
 		connection->source_port = bpf_htons(port);
@@ -199,15 +215,23 @@ static __always_inline __u32 choose_source(struct connection *connection, const 
 	return count;
 }
 
+/* The hash by which a connection has its ports, from the source of a try. */
+static __always_inline __u64 hash_of_try(struct connection *connection, const struct nat_settings *settings,
+					 const struct claim *claim, __u32 i, __u32 *sources)
+{
+	*sources = choose_source(connection, settings, (__u32)(claim->hash >> 8) + i);
+	return reply_hash(&connection->backend_address, connection->backend_port, &connection->source,
+			  connection->protocol, connection->backend_v6);
+}
+
 /*
  * Finds a port towards a connection's backend that nobody uses, and takes it; or
- * else one of a half-open connection, where it looked last. Zero if it finds none.
+ * else one of a half-open connection, where it met one last. Zero if it finds none.
  */
 __noinline int claim_port(struct connection *connection, struct claim *claim)
 {
 	struct nat_settings *settings = find_nat_settings();
-	__u32 lines, line, step, first = 0;
-	__u64 hash = 0;
+	__u32 lines, line, step, sources;
 
 	if (!connection || !claim || !settings)
 		return 0;
@@ -217,17 +241,19 @@ __noinline int claim_port(struct connection *connection, struct claim *claim)
 	line = claim->hash % lines;
 	step = claim->hash >> 16 & 1 ? STEP : OTHER_STEP;
 	for (__u32 i = 0; i < PORT_LINES_TRIED; i++) {
-		__u32 sources = choose_source(connection, settings, (__u32)(claim->hash >> 8) + i);
+		__u64 hash = hash_of_try(connection, settings, claim, i, &sources);
+		__u32 first = settings->first_port + line * TAGS_PER_LINE;
 
-		hash = reply_hash(&connection->backend_address, connection->backend_port, &connection->source,
-				  connection->protocol, connection->backend_v6);
-		first = settings->first_port + line * TAGS_PER_LINE;
+		claim->try = i;
 		if (claim_in_line(connection, claim, hash, first))
 			return 1;
 		if ((i + 1) % sources == 0) /* all of them have been tried with this line */
 			line = (line + step) % lines;
 	}
-	return claim_half_open(connection, claim, hash, first);
+	if (!claim->spare)
+		return 0;
+	return claim_half_open(connection, claim, hash_of_try(connection, settings, claim, claim->spare_try, &sources),
+			       claim->spare);
 }
 
 static __always_inline int is_of_backend(const struct connection *connection, const struct packet *pkt)

@@ -65,8 +65,14 @@ func judgeCrossings(all []crossing) (well int, text string, err error) {
 		if _, objected := said[2*i]; objected {
 			continue
 		}
+		objection, objected := said[2*i+1]
+		// A UDP length of zero lies, and is translated as it is. In IPv6 tshark takes it for
+		// a jumbogram's (RFC 2675, section 4).
+		if strings.Contains(objection, "Bad length value 0 < 8") {
+			continue
+		}
 		well++
-		if objection, objected := said[2*i+1]; objected && found.Len() < 10_000 {
+		if objected && found.Len() < 10_000 {
 			fmt.Fprintf(&found, "in %s, of\n%x the program made\n%x: %s\n", c.test, c.in, c.out, objection)
 		}
 	}
