@@ -154,6 +154,31 @@ func TestPrivilegedAFloodThatHasAllPortsKeepsNobodyFromConnecting(t *testing.T) 
 	}
 }
 
+// Of the lines that a connection looks at, most have none but established ones.
+func TestPrivilegedAHalfOpenPortIsFoundWhereverItIs(t *testing.T) {
+	s := newNAT(t, natOptions(t, 1<<14), fewPorts(64), natBackend(backend4))
+	for i := range 63 {
+		s.open(clientOf(i))
+	}
+	for i := range 50 {
+		s.request(knock(clientOf(1<<17 + i))) // has the last one, whoever had it before
+		if half := s.halfOpen(); half != 1 {
+			t.Fatalf("after %d SYNs %d connections are half open", i+1, half)
+		}
+	}
+	s.open(clientOf(100))
+	s.refuse(knock(clientOf(101)), "DROP_NAT_PORTS")
+}
+
+func (s *natStage) halfOpen() (count int) {
+	for _, c := range s.connections() {
+		if c.HalfOpen {
+			count++
+		}
+	}
+	return count
+}
+
 func TestPrivilegedATableFullOfEstablishedConnectionsTakesNoMore(t *testing.T) {
 	s := newNAT(t, natOptions(t, 64), dataplane.DefaultNATSettings(), natBackend(backend4))
 	held, refused := 0, 0

@@ -97,14 +97,16 @@ func (b *Balancer) mayTake(c, holder *Connection, sources []netip.Addr, holders 
 }
 
 // mayRefuse says why a connection has to get a port: every line is looked at if there
-// are few, and the last of them holds no half-open connection.
+// are few, and none of those that are holds a half-open connection.
 func (b *Balancer) mayRefuse(c *Connection, sources []netip.Addr, holders map[uint64]*Connection) error {
-	last := false
+	barren, of := 0, len(sources)*int(b.Tables.NAT.Ports)/perLine
 	free := b.areFull(c, sources, holders, func(line []*Connection) {
-		last = last || !slices.ContainsFunc(line, (*Connection).isHalfOpen)
+		if !slices.ContainsFunc(line, (*Connection).isHalfOpen) {
+			barren++
+		}
 	})
-	if free == nil && !last && b.Tables.NAT.Ports > 0 {
-		return fmt.Errorf("no port towards %s, but half-open connections everywhere", c.Backend)
+	if free == nil && barren < min(of, linesTried) {
+		return fmt.Errorf("no port towards %s, but only %d of %d lines of ports have no half-open connection", c.Backend, barren, of)
 	}
 	return free
 }
