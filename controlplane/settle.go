@@ -80,13 +80,22 @@ func (s *settling) wake() time.Time {
 
 // notice finds out whether time has anything to do.
 func (s *settling) notice(tables *dataplane.Tables) {
-	s.restless = s.last.flows+s.last.connections > 0
+	s.restless = s.last.flows+s.last.connections > 0 || anyRestless(tables)
+}
+
+// anyRestless looks no further than the first thing that is not at rest.
+func anyRestless(tables *dataplane.Tables) bool {
 	for _, entry := range tables.VIPs {
-		s.restless = s.restless || entry.Unsettled || entry.TrackAlways
+		if entry.Unsettled || entry.TrackAlways {
+			return true
+		}
 	}
 	for _, entry := range tables.Backends {
-		s.restless = s.restless || entry.Dead
+		if entry.Dead {
+			return true
+		}
 	}
+	return false
 }
 
 // unsettledServices are those whose slots change by themselves.

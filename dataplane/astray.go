@@ -12,7 +12,7 @@ import (
 // not held as they are wanted: those are Diff's, which takes a table for right that
 // has the right fingerprint unless State.Doubted names it.
 func Astray(have *Tables, services []Service, more func() bool) (checked int, wrong map[string]int) {
-	held := takeInventory(have)
+	held := takeInventory(have, false)
 	for i := range services {
 		if i > 0 && !more() {
 			break
@@ -40,7 +40,7 @@ func (held *inventory) astray(have *Tables, s *Service) int {
 	}
 	indexOf := make(map[ID]uint32)
 	for _, index := range held.backends(s.Name) {
-		indexOf[held.entryOf[index].ID] = index
+		indexOf[held.entry(index).ID] = index
 	}
 	indexes := make([]uint32, len(s.Backends))
 	for i := range s.Backends {

@@ -55,7 +55,7 @@ type Problem struct {
 func Diff(have *Tables, want State) ([]Step, []Problem) {
 	want = flatten(want)
 	lost, have := lostRecords(have, want)
-	d := newDifference(have, want.Second)
+	d := newDifference(have, want)
 	d.doubted, d.nat, d.ingress = want.Doubted, want.NAT, want.Ingress
 	d.plan(want)
 	d.buildTables()
@@ -82,8 +82,8 @@ type difference struct {
 	scratch   []byte // of fingerprint
 }
 
-func newDifference(have *Tables, second uint32) *difference {
-	held := takeInventory(have)
+func newDifference(have *Tables, want State) *difference {
+	held := takeInventory(have, mostlyKept(want))
 	return &difference{
 		inventory: held,
 		room:      newRoom(have, held.serviceOf),
@@ -91,8 +91,19 @@ func newDifference(have *Tables, second uint32) *difference {
 		kept:      make(map[uint32]bool),
 		marked:    make(map[VIP]VIPEntry),
 		unsettled: make(map[lane]bool),
-		second:    second,
+		second:    want.Second,
 	}
+}
+
+// mostlyKept tells whether hardly any service is to be looked at.
+func mostlyKept(want State) bool {
+	judged := 0
+	for i := range want.Services {
+		if !want.Services[i].Keep {
+			judged++
+		}
+	}
+	return judged*8 < len(want.Services)
 }
 
 // plan decides for each service whether it can be as wanted, and how.
@@ -220,8 +231,12 @@ func (d *difference) egress() map[uint32]bool {
 		}
 	}
 	for id := range d.kept {
-		for _, index := range d.indexesOf[id] {
-			needed[d.entryOf[index].Hop.Interface] = true
+		last := uint32(0)
+		for i, index := range d.indexesOf[id] {
+			if ifindex := d.reachedBy[index]; i == 0 || ifindex != last {
+				needed[ifindex] = true
+				last = ifindex
+			}
 		}
 	}
 	if d.hasNAT() {

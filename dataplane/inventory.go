@@ -12,7 +12,8 @@ type inventory struct {
 	isNAT     map[uint32]bool         // and those whose VIPs are NAT
 	orphans   []uint32                // backends of no service
 	serviceOf []uint64                // by index: 1 + the id of the service, 0 if free
-	entryOf   []BackendEntry          // by index
+	entryOf   []BackendEntry          // by index; nil if few are looked at, see entry
+	reachedBy []uint32                // by index: the interface of the hop
 	run       []uint32                // scratch of group
 }
 
@@ -26,8 +27,9 @@ func tombOf(entry BackendEntry) BackendEntry {
 
 // takeInventory goes through the map of backends only once, and from then on
 // through an array: with 100,000 of them, looking each up again would take
-// longer than all the rest of a Diff that finds nothing to do.
-func takeInventory(have *Tables) inventory {
+// longer than all the rest of a Diff that finds nothing to do. Where most services
+// are left as they are, the array would be 10 MB of copies that nobody looks at.
+func takeInventory(have *Tables, few bool) inventory {
 	inv := inventory{
 		have:      have,
 		dead:      make(map[BackendEntry]uint32),
@@ -36,7 +38,10 @@ func takeInventory(have *Tables) inventory {
 		hasVIP:    make(map[uint32]bool, len(have.Services)),
 		isNAT:     make(map[uint32]bool),
 		serviceOf: make([]uint64, min(have.Limits.Backends, MaxBackends)),
-		entryOf:   make([]BackendEntry, len(have.Backends)+1), // enough if no index is free below the highest
+		reachedBy: make([]uint32, len(have.Backends)+1), // enough if no index is free below the highest
+	}
+	if !few {
+		inv.entryOf = make([]BackendEntry, len(inv.reachedBy))
 	}
 	for _, id := range sorted(have.Services) {
 		name := have.Services[id].Name
@@ -46,10 +51,7 @@ func takeInventory(have *Tables) inventory {
 		if int(index) >= len(inv.serviceOf) {
 			continue
 		}
-		if int(index) >= len(inv.entryOf) {
-			inv.entryOf = append(inv.entryOf, make([]BackendEntry, int(index)+1-len(inv.entryOf))...)
-		}
-		inv.entryOf[index] = entry
+		inv.note(index, entry)
 		inv.serviceOf[index] = 1 + uint64(entry.Service)
 		if entry.Dead {
 			inv.bury(index, entry)
@@ -63,6 +65,29 @@ func takeInventory(have *Tables) inventory {
 	}
 	inv.group()
 	return inv
+}
+
+// note makes room for an index where some below it are free.
+func (inv *inventory) note(index uint32, entry BackendEntry) {
+	if more := int(index) + 1 - len(inv.reachedBy); more > 0 {
+		inv.reachedBy = append(inv.reachedBy, make([]uint32, more)...)
+	}
+	inv.reachedBy[index] = entry.Hop.Interface
+	if inv.entryOf == nil {
+		return
+	}
+	if more := int(index) + 1 - len(inv.entryOf); more > 0 {
+		inv.entryOf = append(inv.entryOf, make([]BackendEntry, more)...)
+	}
+	inv.entryOf[index] = entry
+}
+
+// entry is the entry of an index that is in use.
+func (inv *inventory) entry(index uint32) BackendEntry {
+	if inv.entryOf == nil {
+		return inv.have.Backends[index]
+	}
+	return inv.entryOf[index]
 }
 
 // bury keeps the index of a dead backend in use, by nobody.
@@ -87,7 +112,7 @@ func (inv *inventory) isNamed(index uint32) bool {
 // group lists the backends of each service. Those of one follow one another, so
 // only the first of each run has to be looked up.
 func (inv *inventory) group() {
-	inService := inv.serviceOf[:min(len(inv.serviceOf), len(inv.entryOf))]
+	inService := inv.serviceOf[:min(len(inv.serviceOf), len(inv.reachedBy))]
 	for index := 0; index < len(inService); {
 		service := inService[index]
 		run := inv.run[:0]

@@ -134,7 +134,8 @@ func kinOf(id ID, forward Forward) kin { return kin{id, forward == NAT} }
 func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 	indexOf := make(map[kin]uint32, len(held))
 	for _, index := range held {
-		is := kinOf(d.entryOf[index].ID, d.entryOf[index].Forward)
+		entry := d.entry(index)
+		is := kinOf(entry.ID, entry.Forward)
 		if _, twice := indexOf[is]; twice {
 			p.gone = append(p.gone, index)
 		} else {
@@ -156,7 +157,7 @@ func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 		p.indexes[i] = index
 	}
 	for _, index := range held {
-		if indexOf[kinOf(d.entryOf[index].ID, d.entryOf[index].Forward)] == index {
+		if entry := d.entry(index); indexOf[kinOf(entry.ID, entry.Forward)] == index {
 			p.gone = append(p.gone, index)
 		}
 	}
@@ -166,7 +167,7 @@ func (d *difference) matchByID(p *plan, held []uint32) (added int) {
 // keepBackend gives a wanted backend the index if it is its own, and notes
 // whether its entry changes.
 func (d *difference) keepBackend(p *plan, i int, index uint32) bool {
-	held, wanted := &d.entryOf[index], &p.want.Backends[i]
+	held, wanted := d.entry(index), &p.want.Backends[i]
 	if kinOf(held.ID, held.Forward) != kinOf(wanted.ID, wanted.Forward) {
 		return false
 	}

@@ -212,11 +212,12 @@ func (d *difference) appendDeletions(steps []Step) []Step {
 func (d *difference) appendTombs(steps []Step, gone []uint32, staying map[uint32]bool) []Step {
 	slices.Sort(gone)
 	for _, index := range gone {
-		tomb := tombOf(d.entryOf[index])
+		entry := d.entry(index)
+		tomb := tombOf(entry)
 		if _, known := d.have.Services[tomb.Service]; !known || !staying[tomb.Service] && !d.kept[tomb.Service] {
 			tomb.Service = noService
 		}
-		if tomb != d.entryOf[index] {
+		if tomb != entry {
 			steps = append(steps, PutBackend{Index: index, Entry: tomb})
 		}
 	}

@@ -15,7 +15,7 @@ type guard struct {
 	vips  map[netip.Addr]string // own addresses, and whose they are
 	wide  []wideOwner
 	pools []netip.Prefix
-	taken []dataplane.VIP // all there are, sorted
+	taken []dataplane.VIP // all there are
 }
 
 // wideOwner is a prefix of own addresses, and whose they are.
@@ -40,7 +40,6 @@ func newGuard(in Input) guard {
 			}
 		}
 	}
-	slices.SortFunc(g.taken, func(a, b dataplane.VIP) int { return strings.Compare(a.String(), b.String()) })
 	slices.SortFunc(g.wide, func(a, b wideOwner) int { return strings.Compare(a.service, b.service) })
 	return g
 }
@@ -90,13 +89,26 @@ func (g guard) objectionToPort(s Service, port uint16) string {
 	}
 	for _, vip := range s.VIPs {
 		local := dataplane.VIP{Addr: vip.Addr, Port: port, Protocol: vip.Protocol}
-		for _, taken := range g.taken {
-			if taken.Covers(local) {
-				return fmt.Sprintf("listens on port %d, which is one of %s: what is for that could not be told from what is mapped", port, taken)
-			}
+		if taken := g.covering(local); taken != "" {
+			return fmt.Sprintf("listens on port %d, which is one of %s: what is for that could not be told from what is mapped", port, taken)
 		}
 	}
 	return ""
+}
+
+// covering names the VIP that covers another, or "": of several the first as they are
+// written, so that the order of the services does not matter. They are compared here
+// and not sorted beforehand, since nearly every decision goes without.
+func (g guard) covering(local dataplane.VIP) (first string) {
+	for _, taken := range g.taken {
+		if !taken.Covers(local) {
+			continue
+		}
+		if text := taken.String(); first == "" || text < first {
+			first = text
+		}
+	}
+	return first
 }
 
 // forbidden names the address if it is of a kind that is never a backend.
