@@ -120,6 +120,12 @@ func (r routed) meets(t *testing.T, s *natStage, from, to netip.AddrPort, goesOn
 	counts("a first fragment", frame(first, datagram()), want)
 	counts("a later one", header().Frame(later.Packet(make([]byte, 24))), untold)
 
+	s.forgetFragments()
+	plain := packet.IP{From: ip.From, To: ip.To, ID: ip.ID}
+	part(0, true)(&plain)
+	counts("a first fragment without it", frame(plain, datagram()), goesOn)
+	counts("a later one with it", header().Frame(later.Packet(make([]byte, 24))), untold)
+
 	about := packet.IP{From: to.Addr(), To: from.Addr(), Protocol: packet.UDPIP}
 	quote := about.Packet(packet.UDP(to.Port(), from.Port(), nil))
 	unreachable := control(3, 3, quote)

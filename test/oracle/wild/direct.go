@@ -78,7 +78,7 @@ func (x Direct) packet(d *Dice, inwards bool) []byte {
 	var out []byte
 	switch d.Roll(8) {
 	case 0, 1, 2, 3:
-		out = ip.Packet(x.segment(d, &ip, inwards))
+		out = x.carrying(d, &ip, x.segment(d, &ip, inwards), inwards)
 	case 4:
 		segment := x.segment(d, &ip, inwards)
 		offset := uint16(d.Roll(2) * 5)
@@ -87,7 +87,7 @@ func (x Direct) packet(d *Dice, inwards bool) []byte {
 		} else {
 			ip.MF, ip.Offset = d.oneIn(2), offset
 		}
-		out = ip.Packet(segment)
+		out = x.carrying(d, &ip, segment, inwards)
 	case 5:
 		return d.otherProtocol(ip)
 	default:
@@ -101,15 +101,34 @@ func (x Direct) packet(d *Dice, inwards bool) []byte {
 
 func (x Direct) segment(d *Dice, ip *packet.IP, inwards bool) []byte {
 	segment := d.segment(ip)
-	at := 0
-	if inwards {
-		at = 2
-	}
-	binary.BigEndian.PutUint16(segment[at:], pick(d, x.Ports))
-	if ip.Protocol == packet.UDPIP && d.oneIn(4) {
-		segment[6], segment[7] = 0xff, 0xff
-	}
+	binary.BigEndian.PutUint16(segment[vipsPort(inwards):], pick(d, x.Ports))
 	return segment
+}
+
+// vipsPort is where a segment has it.
+func vipsPort(inwards bool) int {
+	if inwards {
+		return 2
+	}
+	return 0
+}
+
+// carrying is a packet whose checksum is now and then one of those that mean
+// something of UDP and nothing of TCP, or becomes such a one when the port is mapped.
+func (x Direct) carrying(d *Dice, ip *packet.IP, segment []byte, inwards bool) []byte {
+	out := ip.Packet(segment)
+	if !d.oneIn(4) {
+		return out
+	}
+	at := 16
+	if ip.Protocol == packet.UDPIP {
+		at = 6
+	}
+	sum := out[len(out)-len(segment)+at:]
+	port := binary.BigEndian.Uint16(segment[vipsPort(inwards):])
+	becomesZero := packet.Sum(uint32(^port)+uint32(pick(d, x.Ports)), nil)
+	binary.BigEndian.PutUint16(sum, pick(d, []uint16{0, 0xffff, becomesZero, becomesZero}))
+	return out
 }
 
 // error quotes a packet that had gone the other way.
@@ -123,7 +142,7 @@ func (x Direct) error(d *Dice, ip packet.IP, inwards bool) []byte {
 		ip.From = pick(d, clientsOf(ip.V6()))
 	}
 	segment := x.segment(d, &quoted, !inwards)
-	quote := quoted.Packet(segment)
+	quote := x.carrying(d, &quoted, segment, !inwards)
 	headers := len(quote) - len(segment)
 	quote = quote[:min(len(quote), headers+pick(d, []int{4, 3, 1, 8, 7, 18, 17, 20, 100}))]
 	return d.aboutQuote(ip, quote)

@@ -23,7 +23,15 @@ func shorten(dice []byte, perPacket int, isSo func([]byte) bool) []byte {
 			}
 		}
 	}
-	for at := worldDice; at < len(dice); at++ {
+	return tame(dice, worldDice, isSo)
+}
+
+// ShortenDirect is one packet of Direct with its dice at zero where that will do.
+func ShortenDirect(dice []byte, isSo func([]byte) bool) []byte { return tame(dice, 0, isSo) }
+
+// tame has dice at zero from a place on, and leaves out those at the end.
+func tame(dice []byte, from int, isSo func([]byte) bool) []byte {
+	for at := from; at < len(dice); at++ {
 		tame := slices.Clone(dice)
 		tame[at] = 0
 		if dice[at] != 0 && isSo(tame) {
