@@ -120,7 +120,7 @@ func (p *Promises) See(a oracle.Arrival, fate oracle.Fate) error {
 		defer func() { p.might++ }()
 	}
 	if fate.Outcome != oracle.Forward {
-		if known != nil && known.gone && known.retired == 0 && (isSYN(in) || in.protocol == packet.UDPIP) {
+		if known != nil && known.retired == 0 && known.isGivenUp(in, fate.Outcome) {
 			known.retired = a.Second // to begin another failed
 		}
 		if known != nil && known.isKept(a.Second) && !isSYN(in) {
@@ -149,6 +149,16 @@ func (p *Promises) See(a oracle.Arrival, fate oracle.Fate) error {
 	l.hear(in, 0, a.Second, p.might)
 	p.count(l)
 	return nil
+}
+
+// isGivenUp tells whether a life ended with a packet that was to begin another: one
+// whose backend is gone, and one that is closed where there was no other to be had.
+func (l *life) isGivenUp(in got, outcome oracle.Outcome) bool {
+	if l.gone {
+		return isSYN(in) || in.protocol == packet.UDPIP
+	}
+	closed := l.over || l.finBy[0] && l.finBy[1]
+	return closed && isSYN(in) && (outcome == oracle.DropNoBackend || outcome == oracle.DropNATFull || outcome == oracle.DropNATPorts)
 }
 
 // begin gives a port to a life.
