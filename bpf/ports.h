@@ -20,7 +20,7 @@ struct {
 #define REPLY_GENERATION_SHIFT REPLY_INDEX_BITS
 #define REPLY_DIGEST_SHIFT (REPLY_GENERATION_SHIFT + TAG_GENERATION_BITS)
 
-#define PORT_LINES_TRIED 16	/* with nine ports of ten in use, one connection in a million finds none */
+#define PORT_LINES_TRIED 32	/* ways meet and fill together: with nine ports of ten in use and 16, six connections in ten thousand find none */
 
 /* From line to line: primes above 65536 / TAGS_PER_LINE, so that all lines are on the way, and two, so that ways part again. */
 #define STEP 8209

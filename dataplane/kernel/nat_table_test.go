@@ -154,6 +154,15 @@ func TestPrivilegedAFloodThatHasAllPortsKeepsNobodyFromConnecting(t *testing.T) 
 	}
 }
 
+// Ways from line to line meet, and what is on them fills sooner than the rest.
+func TestPrivilegedEverybodyFindsAPortWhileOneOfTenIsFree(t *testing.T) {
+	const ports = 12_288
+	s := newNAT(t, natOptions(t, 1<<15), fewPorts(ports), natBackend(backend4))
+	for i := range ports * 9 / 10 {
+		s.open(clientOf(i))
+	}
+}
+
 // Of the lines that a connection looks at, most have none but established ones.
 func TestPrivilegedAHalfOpenPortIsFoundWhereverItIs(t *testing.T) {
 	s := newNAT(t, natOptions(t, 1<<14), fewPorts(64), natBackend(backend4))

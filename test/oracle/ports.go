@@ -16,7 +16,7 @@ type Chooser func(begins *Connection) (netip.AddrPort, bool)
 
 // linesTried is how many lines of ports are looked at before a connection is
 // refused.
-const linesTried = 16
+const linesTried = 32
 
 // sourcesFor are the addresses that a backend may see.
 func (b *Balancer) sourcesFor(backend dataplane.BackendEntry) (all []netip.Addr) {

@@ -156,3 +156,22 @@ limits { connections = 32768 }
 	s.openMore(m, 1000)
 	s.allGoOn("when there are ports again", m)
 }
+
+func TestPrivilegedAFloodOfAllPortsLosesNoConnectionByNAT(t *testing.T) {
+	const opened, ports = 10_000, 12_288
+	s := open(t, lab.Options{Backends: 1})
+	m := s.gatherMass(2, massPorts[0])
+	s.begin(massive(fmt.Sprintf(`
+nat_ports = "1024-%d"
+limits { connections = 32768 }
+`, 1024+ports-1), 1, massPorts[0]))
+	s.openMore(m, opened)
+	s.must(s.Lab.Router.AddRoute(traffic.FloodNet, s.Lab.Client.Addr4))
+	_, err := traffic.Flood{From: s.Lab.Client, To: massVIP, Packets: 8 * ports}.Run(t.Context())
+	s.must(err)
+	s.allGoOn("after a flood that had all ports", m)
+	// The backend answers the first SYN from a port that the flood had by what it knows of
+	// that; the client resets it, and its next SYN, a second later, is taken.
+	s.openMore(m, 100)
+	s.allGoOn("with some more", m)
+}
