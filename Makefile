@@ -134,7 +134,7 @@ DEBIAN_MIRROR ?= http://deb.debian.org/debian
 
 bin/debian:
 	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 1; }
-	rm -rf $@.part
+	mkdir -p $(@D) && rm -rf $@.part
 	debootstrap --variant=minbase --include=systemd,iproute2,procps bookworm $@.part $(DEBIAN_MIRROR) >/dev/null
 	rm -rf $@.part/var/cache/apt/* $@.part/var/lib/apt/lists/* && mv $@.part $@
 

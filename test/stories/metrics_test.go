@@ -22,11 +22,15 @@ const webAddress = "127.0.0.1:9731"
 
 // get asks on the balancer itself, as Prometheus's neighbour would.
 func (s *stage) get(path string) (status int, body string, err error) {
+	return s.getFrom(webAddress, path)
+}
+
+func (s *stage) getFrom(address, path string) (status int, body string, err error) {
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.Host.Dial(ctx, network, address)
 	}
 	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	answer, err := client.Get("http://" + webAddress + path)
+	answer, err := client.Get("http://" + address + path)
 	if err != nil {
 		return 0, "", err
 	}
