@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -54,4 +55,27 @@ func TestRatesAreRememberedForTenMinutesAndOfWhatIsThere(t *testing.T) {
 	if first := r.history["web"][0]; first.Packets != 10 || r.service("dns") != (api.Rates{}) {
 		t.Errorf("the first of web is %+v, that of dns is %+v", first, r.service("dns"))
 	}
+}
+
+// stalled is a data plane whose counters come late, because others have the CPU.
+type stalled struct{ DataPlane }
+
+func (p stalled) Counters() (dataplane.Counters, error) {
+	time.Sleep(time.Second)
+	return p.DataPlane.Counters()
+}
+
+func TestRatesComeAsOftenWhereOthersHaveTheCPU(t *testing.T) {
+	scrape(t, func(s scraped) {
+		s.see(bothServe)
+		s.daemon.traffic.plane = &serial{dp: stalled{s.plane}}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := s.daemon.measureRates(ctx); err != nil {
+			t.Error(err)
+		}
+		if looks := len(s.daemon.rates.times); looks < 8 {
+			t.Errorf("%d looks in a minute", looks)
+		}
+	})
 }
