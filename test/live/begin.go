@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 )
 
@@ -61,6 +63,23 @@ service "asked" {
 			return err
 		}
 		_, err = s.AwaitReady(ctx)
+		return err
+	}
+}
+
+// watched has everybody look on who can.
+func watched(begin func(*stage, context.Context) error) func(*stage, context.Context) error {
+	return func(s *stage, ctx context.Context) error {
+		if err := begin(s, ctx); err != nil {
+			return err
+		}
+		at := fmt.Sprintf("%s:%d", vip, framePort)
+		for _, command := range s.Onlookers("frames", at+"/tcp", filepath.Join(s.Lab.Dir, "frames.pcapng")) {
+			if _, err := s.Host.Start(exec.Command(s.Binary, command...)); err != nil {
+				return err
+			}
+		}
+		_, err := s.Sit(io.Discard, "top", "--socket", s.Socket())
 		return err
 	}
 }

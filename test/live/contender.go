@@ -25,6 +25,7 @@ type contender struct {
 	answers bool     // come back through the balancer
 	frames  bool     // it forwards packets; else only connections
 	asked   bool     // clients connect to it, too
+	noisy   bool     // it costs others time while they take turns: only where it is named
 	begin   func(*stage, context.Context) error
 }
 
@@ -34,6 +35,7 @@ var contenders = []contender{
 	{name: "wire-back", frames: true, answers: true, begin: (*stage).bounce},
 	{name: "pointsman-l2", frames: true, asked: true, begin: pointsman("l2")},
 	{name: "pointsman-ipip", frames: true, asked: true, begin: pointsman("ipip")},
+	{name: "pointsman-watched", frames: true, noisy: true, begin: watched(pointsman("ipip"))},
 	{name: "nftables-fwd", frames: true, asked: true, needs: []string{"nft"}, begin: (*stage).forwardByNFT},
 	{name: "ipvs-dr", frames: true, asked: true, needs: []string{"ipvsadm"}, begin: ipvs("-g")},
 	{name: "ipvs-tun", frames: true, asked: true, needs: []string{"ipvsadm"}, begin: ipvs("-i")},

@@ -115,7 +115,7 @@ func run(ctx context.Context, binary, only, file string, z size) (err error) {
 // could be. One that this kernel has no module for is left out likewise.
 func openAll(ctx context.Context, binary string, pattern *regexp.Regexp) (stages []*stage, err error) {
 	for _, c := range contenders {
-		if !pattern.MatchString(c.name) && !strings.HasPrefix(c.name, "wire") {
+		if !pattern.MatchString(c.name) && !strings.HasPrefix(c.name, "wire") || c.noisy && pattern.String() == "" {
 			continue
 		}
 		if missing := c.missing(); missing != "" {
