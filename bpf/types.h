@@ -311,6 +311,15 @@ struct service_drops {
 	__u64 packets[OUTCOMES_MAX];
 };
 
+/* Interfaces have rows by the low bits of their indexes: two that are so far apart cannot both have one. */
+#define INTERFACES_MAX 256
+
+/* An interface's packets by outcome, but for those that are forwarded, which backends count. */
+struct interface_outcomes {
+	__u64 ifindex;		/* whose row it is, the same on every CPU; 0: nobody's */
+	__u64 packets[OUTCOMES_MAX];
+};
+
 /* What is told of a packet that was dropped, as far as its headers were read; zero is what was not. */
 struct drop {
 	__u64 ns;		/* of the monotonic clock */

@@ -31,7 +31,7 @@ func (d *daemon) status(p *page, counters *dataplane.Counters) api.Status {
 		State: "ok", Warnings: p.warnings(), Version: d.version, PID: os.Getpid(), Started: d.started,
 		Config:      api.ConfigStatus{Path: d.path, Loaded: p.loaded.at},
 		Consul:      p.consul(d.consulAddress()),
-		Interfaces:  p.interfaces(),
+		Interfaces:  p.interfaces(counters),
 		Outcomes:    map[string]uint64{},
 		FlowTable:   api.FlowTable{Capacity: p.flowLimit, Remembered: p.census.flows, CountedAt: p.census.at},
 		Connections: api.ConnectionTable{Capacity: p.connectionLimit, Open: p.census.connections, CountedAt: p.census.at},
@@ -151,7 +151,7 @@ func (p *page) consul(address string) *api.ConsulStatus {
 }
 
 // interfaces are those of the file, also where the program could not be attached.
-func (p *page) interfaces() []api.Interface {
+func (p *page) interfaces(counters *dataplane.Counters) []api.Interface {
 	all := []api.Interface{}
 	for _, name := range p.loaded.file.Interfaces {
 		i := slices.IndexFunc(p.attached, func(a dataplane.Attachment) bool { return a.Interface == name })
@@ -159,7 +159,11 @@ func (p *page) interfaces() []api.Interface {
 			all = append(all, api.Interface{Name: name, Mode: "missing", Reason: "the program is not attached yet"})
 			continue
 		}
-		all = append(all, api.Interface{Name: name, Mode: p.attached[i].Mode, Reason: p.attached[i].Reason})
+		at := api.Interface{Name: name, Mode: p.attached[i].Mode, Reason: p.attached[i].Reason}
+		if counters != nil {
+			at.Outcomes = counters.ByInterface[p.attached[i].Index]
+		}
+		all = append(all, at)
 	}
 	return all
 }

@@ -21,6 +21,10 @@ type BackendCounters struct {
 type Counters struct {
 	Backends map[uint32]BackendCounters // by index
 	Outcomes map[string]uint64          // packets, by the name in bpf/types.h
+	// ByInterface are those of Outcomes that came by an interface, by its index and the
+	// outcome, but for FORWARD: a packet is counted once, and that is with its backend.
+	// Outcomes without any are left out.
+	ByInterface map[uint32]map[string]uint64
 	// Dropped are packets of services that went nowhere, or were held, by the service's
 	// id and the outcome; those are in Outcomes, too. Nobody knows whose a packet is whose
 	// headers cannot be read. Outcomes without any are left out.

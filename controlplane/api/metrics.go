@@ -44,7 +44,7 @@ var (
 	backendFlows   = describe("backend_new_flows_total", "TCP SYNs forwarded to a backend since it was added.", "service", "backend")
 	backendChanges = describe("backend_state_changes_total", "How often a backend came to be in a state.", "service", "backend", "to")
 
-	packetsTotal  = describe("packets_total", "Packets by what became of them, since the maps were made.", "verdict", "reason")
+	packetsTotal  = describe("packets_total", "Packets by what became of them, since the maps were made. The interface is that which they came by; of those that were forwarded it is not counted.", "interface", "verdict", "reason")
 	attached      = describe("interface_attached", "1 where the program sees an interface's packets, in the driver (native) or behind it (generic).", "interface", "mode")
 	flowEntries   = describe("flow_table_entries", "Flows that are remembered, as of the last count.")
 	flowCapacity  = describe("flow_table_capacity", "Flows that can be remembered.")
@@ -131,7 +131,7 @@ func (c collecting) daemon(now Measurements) {
 
 func (c collecting) dataPlane(status Status) {
 	for outcome, packets := range status.Outcomes {
-		c.counter(packetsTotal, packets, verdict(outcome), outcome)
+		c.packets(status.Interfaces, outcome, packets)
 	}
 	for _, i := range status.Interfaces {
 		c.gauge(attached, one(i.Mode != missing), i.Name, i.Mode)
@@ -143,6 +143,21 @@ func (c collecting) dataPlane(status Status) {
 	c.counter(flowRefusals, status.FlowTable.Refused)
 	c.gauge(natOpen, float64(status.Connections.Open))
 	c.gauge(natCapacity, float64(status.Connections.Capacity))
+}
+
+// packets are those that met an outcome, by interface. The rest came by interfaces that
+// the program is on no more.
+func (c collecting) packets(interfaces []Interface, outcome string, packets uint64) {
+	word := verdict(outcome)
+	for _, i := range interfaces {
+		if word == "forward" {
+			break
+		}
+		came := i.Outcomes[outcome]
+		c.counter(packetsTotal, came, i.Name, word, outcome)
+		packets -= came
+	}
+	c.counter(packetsTotal, packets, "", word, outcome)
 }
 
 // verdict is the first word of an outcome's name: forward, pass, reply, hold or drop.

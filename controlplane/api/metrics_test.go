@@ -23,7 +23,8 @@ func (complete) Measure() (Measurements, error) {
 	now := time.Now()
 	status := Status{
 		Version: "1.0", Started: now, Config: ConfigStatus{Loaded: now}, Consul: &ConsulStatus{State: "ok"},
-		Interfaces: []Interface{{Name: "eth0", Mode: "native"}}, Outcomes: map[string]uint64{"FORWARD": 1, "DROP_NO_BACKEND": 2},
+		Interfaces: []Interface{{Name: "eth0", Mode: "native", Outcomes: map[string]uint64{"DROP_NO_BACKEND": 2}}},
+		Outcomes:   map[string]uint64{"FORWARD": 1, "DROP_NO_BACKEND": 5, "PASS_NOT_VIP": 0},
 	}
 	backend := Backend{Address: "10.20.0.11:443", State: "up", Weight: 1, Node: "n1", ConsulID: "web-1"}
 	service := Service{Name: "web", ViewConfirmed: &now, BackendsUp: 1, Phases: map[string]Phases{"tcp": {Settled: 251}},
@@ -47,6 +48,27 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	problems, err := promlint.New(get(complete{}, "/metrics").Body).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("promlint says %v, %v", problems, err)
+	}
+}
+
+func TestPacketsAreOfTheInterfaceThatTheyCameByUnlessTheyWereForwarded(t *testing.T) {
+	text := get(complete{}, "/metrics").Body.String()
+	var got []string
+	for line := range strings.Lines(text) {
+		if series, is := strings.CutPrefix(line, "pointsman_packets_total"); is {
+			got = append(got, strings.TrimSpace(series))
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		`{interface="",reason="DROP_NO_BACKEND",verdict="drop"} 3`,
+		`{interface="",reason="FORWARD",verdict="forward"} 1`,
+		`{interface="",reason="PASS_NOT_VIP",verdict="pass"} 0`,
+		`{interface="eth0",reason="DROP_NO_BACKEND",verdict="drop"} 2`,
+		`{interface="eth0",reason="PASS_NOT_VIP",verdict="pass"} 0`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("served are\n%s", strings.Join(got, "\n"))
 	}
 }
 

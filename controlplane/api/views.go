@@ -67,6 +67,10 @@ type Interface struct {
 	Name   string `json:"name"`
 	Mode   string `json:"mode"`             // "native", "generic" or "missing"
 	Reason string `json:"reason,omitempty"` // why not native
+	// Outcomes are packets that came by it since it was attached to, by what became of
+	// them, but for FORWARD: those are counted with their backends alone. Outcomes without
+	// any are left out.
+	Outcomes map[string]uint64 `json:"outcomes,omitempty"`
 }
 
 // ServiceCounts counts services by state.

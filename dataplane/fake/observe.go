@@ -152,6 +152,11 @@ func cloneCounters(c dataplane.Counters) dataplane.Counters {
 		Outcomes: make(map[string]uint64),
 		Dropped:  make(map[uint32]map[string]uint64),
 		Flows:    c.Flows,
+
+		ByInterface: make(map[uint32]map[string]uint64),
+	}
+	for index, outcomes := range c.ByInterface {
+		cloned.ByInterface[index] = maps.Clone(outcomes)
 	}
 	for id, dropped := range c.Dropped {
 		cloned.Dropped[id] = maps.Clone(dropped)

@@ -30,9 +30,10 @@ func (d *DataPlane) Attach(interfaces []string) ([]dataplane.Attachment, error) 
 	if err := d.stage(); err != nil {
 		return nil, err
 	}
+	indexes := indexesOf(interfaces)
 	var (
 		attachments []dataplane.Attachment
-		failures    []error
+		failures    = []error{d.giveRows(indexes)}
 	)
 	for _, name := range interfaces {
 		if err := d.pins.step(); err != nil {
@@ -45,7 +46,8 @@ func (d *DataPlane) Attach(interfaces []string) ([]dataplane.Attachment, error) 
 		}
 		attachments = append(attachments, attachment)
 	}
-	failures = append(failures, d.detachExcept(interfaces))
+	// Rows of interfaces that nothing comes by any more may be in the way of others'.
+	failures = append(failures, d.detachExcept(interfaces), d.takeRowsBack(indexes), d.giveRows(indexes))
 	if err := d.promote(); err != nil {
 		return attachments, errors.Join(append(failures, err)...)
 	}

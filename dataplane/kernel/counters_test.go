@@ -93,7 +93,7 @@ func TestDropsOfAServiceGoToWhereTheirOutcomesAre(t *testing.T) {
 		to:   &generation{outcomes: []string{"FORWARD", "PASS_NEW", "DROP_TTL", "DROP_LOOP"}},
 		lost: map[string]int{},
 	}
-	if got := h.byOutcome([]uint64{0, 7, 2, 3}); !slices.Equal(got, []uint64{0, 0, 3, 2}) {
+	if got := h.byOutcomeOf("a service")([]uint64{0, 7, 2, 3}); !slices.Equal(got, []uint64{0, 0, 3, 2}) {
 		t.Errorf("the sums are %v", got)
 	}
 	if want := "the counter DROP_OLD of a service (7)"; h.lost[want] != 1 {

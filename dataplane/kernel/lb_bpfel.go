@@ -241,6 +241,12 @@ type lbHeldFragment struct {
 	Ifindex uint32
 }
 
+type lbInterfaceOutcomes struct {
+	_       structs.HostLayout
+	Ifindex uint64
+	Packets [64]uint64
+}
+
 type lbLayout struct {
 	_        structs.HostLayout
 	Version  lbLayoutVersion
@@ -474,6 +480,7 @@ const (
 	lbMapFragments         = "fragments"
 	lbMapFrames            = "frames"
 	lbMapHeldFragments     = "held_fragments"
+	lbMapInterfaceOutcomes = "interface_outcomes"
 	lbMapLayouts           = "layouts"
 	lbMapNat               = "nat"
 	lbMapNatBackends       = "nat_backends"
@@ -562,6 +569,7 @@ type lbMapSpecs struct {
 	Fragments         *ebpf.MapSpec `ebpf:"fragments"`
 	Frames            *ebpf.MapSpec `ebpf:"frames"`
 	HeldFragments     *ebpf.MapSpec `ebpf:"held_fragments"`
+	InterfaceOutcomes *ebpf.MapSpec `ebpf:"interface_outcomes"`
 	Layouts           *ebpf.MapSpec `ebpf:"layouts"`
 	Nat               *ebpf.MapSpec `ebpf:"nat"`
 	NatBackends       *ebpf.MapSpec `ebpf:"nat_backends"`
@@ -626,6 +634,7 @@ type lbMaps struct {
 	Fragments         *ebpf.Map `ebpf:"fragments"`
 	Frames            *ebpf.Map `ebpf:"frames"`
 	HeldFragments     *ebpf.Map `ebpf:"held_fragments"`
+	InterfaceOutcomes *ebpf.Map `ebpf:"interface_outcomes"`
 	Layouts           *ebpf.Map `ebpf:"layouts"`
 	Nat               *ebpf.Map `ebpf:"nat"`
 	NatBackends       *ebpf.Map `ebpf:"nat_backends"`
@@ -662,6 +671,7 @@ func (m *lbMaps) Close() error {
 		m.Fragments,
 		m.Frames,
 		m.HeldFragments,
+		m.InterfaceOutcomes,
 		m.Layouts,
 		m.Nat,
 		m.NatBackends,

@@ -13,7 +13,7 @@ import (
 func mapMemory(o Options, cpus int) int {
 	const fixed = 8 << 20
 	return 20*int(o.Slots) + 8*int(o.Flows) + 152*int(o.Connections) + (104+24*cpus)*int(o.Limits.Backends) +
-		288*int(o.Limits.VIPs) + (168+512*cpus)*int(o.Limits.Services) + fixed
+		288*int(o.Limits.VIPs) + (168+512*cpus)*int(o.Limits.Services) + cpus<<17 + fixed
 }
 
 func TestPrivilegedMapsTakeTheMemoryThatTheFormulaSays(t *testing.T) {

@@ -32,6 +32,7 @@ var notMended = map[string]string{
 	lbMapConnectionTags:    "the same",
 	lbMapFragments:         "the program's memory of the last ten seconds",
 	lbMapOutcomes:          "counted by the program",
+	lbMapInterfaceOutcomes: "counted by the program",
 	lbMapFlowEvents:        "counted by the program",
 	lbMapBackendCounters:   "counted by the program",
 	lbMapServiceDrops:      "counted by the program",

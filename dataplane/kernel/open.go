@@ -53,6 +53,7 @@ type DataPlane struct {
 	promoted     bool      // the maps are the ones under pins.maps()
 	takeover     *takeover // until then, if other maps are in their place
 	natAddresses natAddresses
+	rows         rows
 	links        map[string]link.Link // held, so that one whose pin is removed goes on
 
 	// What the maps say of themselves, and until when drops are watched, as Mend
@@ -162,8 +163,10 @@ func (d *DataPlane) load(spec *ebpf.CollectionSpec, replacements map[string]*ebp
 	if err := d.mapped.open(&d.objects.lbMaps); err != nil {
 		return err
 	}
-	d.outcomes, err = outcomeNames(spec.Types)
-	return err
+	if d.outcomes, err = outcomeNames(spec.Types); err != nil {
+		return err
+	}
+	return d.findRows()
 }
 
 // takeOver signs the new maps, and fills them with what those of an earlier build

@@ -96,6 +96,8 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 		Backends: make(map[uint32]dataplane.BackendCounters),
 		Outcomes: make(map[string]uint64),
 		Dropped:  make(map[uint32]map[string]uint64),
+
+		ByInterface: make(map[uint32]map[string]uint64),
 	}
 	var failures []error
 	read := func(m *ebpf.Map, number uint32) uint64 {
@@ -106,6 +108,7 @@ func (d *DataPlane) Counters() (dataplane.Counters, error) {
 	for number, name := range d.outcomes {
 		counters.Outcomes[name] = read(d.objects.Outcomes, uint32(number))
 	}
+	failures = append(failures, d.addRows(&counters))
 	counters.Flows = dataplane.FlowCounters{
 		Inserted: read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_INSERTED)),
 		Evicted:  read(d.objects.FlowEvents, uint32(lbFlowEventFLOW_EVICTED)),

@@ -29,6 +29,7 @@ const (
 	stepsMapFlowEvents            = "flow_events"
 	stepsMapFlows                 = "flows"
 	stepsMapFrames                = "frames"
+	stepsMapInterfaceOutcomes     = "interface_outcomes"
 	stepsMapNat                   = "nat"
 	stepsMapOutcomes              = "outcomes"
 	stepsMapQuicIds               = "quic_ids"
@@ -124,31 +125,32 @@ type stepsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stepsMapSpecs struct {
-	AtWork          *ebpf.MapSpec `ebpf:"at_work"`
-	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
-	Backends        *ebpf.MapSpec `ebpf:"backends"`
-	Conditions      *ebpf.MapSpec `ebpf:"conditions"`
-	ConnectionTags  *ebpf.MapSpec `ebpf:"connection_tags"`
-	Connections     *ebpf.MapSpec `ebpf:"connections"`
-	DropBudget      *ebpf.MapSpec `ebpf:"drop_budget"`
-	Drops           *ebpf.MapSpec `ebpf:"drops"`
-	Egress          *ebpf.MapSpec `ebpf:"egress"`
-	ErrorBudget     *ebpf.MapSpec `ebpf:"error_budget"`
-	FlowEvents      *ebpf.MapSpec `ebpf:"flow_events"`
-	Flows           *ebpf.MapSpec `ebpf:"flows"`
-	Frames          *ebpf.MapSpec `ebpf:"frames"`
-	Nat             *ebpf.MapSpec `ebpf:"nat"`
-	Outcomes        *ebpf.MapSpec `ebpf:"outcomes"`
-	QuicIds         *ebpf.MapSpec `ebpf:"quic_ids"`
-	ServiceDrops    *ebpf.MapSpec `ebpf:"service_drops"`
-	Slots           *ebpf.MapSpec `ebpf:"slots"`
-	Switches        *ebpf.MapSpec `ebpf:"switches"`
-	VipAddresses    *ebpf.MapSpec `ebpf:"vip_addresses"`
-	VipEntries      *ebpf.MapSpec `ebpf:"vip_entries"`
-	VipPlaces       *ebpf.MapSpec `ebpf:"vip_places"`
-	Vips            *ebpf.MapSpec `ebpf:"vips"`
-	WidePrefixes    *ebpf.MapSpec `ebpf:"wide_prefixes"`
-	WideVips        *ebpf.MapSpec `ebpf:"wide_vips"`
+	AtWork            *ebpf.MapSpec `ebpf:"at_work"`
+	BackendCounters   *ebpf.MapSpec `ebpf:"backend_counters"`
+	Backends          *ebpf.MapSpec `ebpf:"backends"`
+	Conditions        *ebpf.MapSpec `ebpf:"conditions"`
+	ConnectionTags    *ebpf.MapSpec `ebpf:"connection_tags"`
+	Connections       *ebpf.MapSpec `ebpf:"connections"`
+	DropBudget        *ebpf.MapSpec `ebpf:"drop_budget"`
+	Drops             *ebpf.MapSpec `ebpf:"drops"`
+	Egress            *ebpf.MapSpec `ebpf:"egress"`
+	ErrorBudget       *ebpf.MapSpec `ebpf:"error_budget"`
+	FlowEvents        *ebpf.MapSpec `ebpf:"flow_events"`
+	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	Frames            *ebpf.MapSpec `ebpf:"frames"`
+	InterfaceOutcomes *ebpf.MapSpec `ebpf:"interface_outcomes"`
+	Nat               *ebpf.MapSpec `ebpf:"nat"`
+	Outcomes          *ebpf.MapSpec `ebpf:"outcomes"`
+	QuicIds           *ebpf.MapSpec `ebpf:"quic_ids"`
+	ServiceDrops      *ebpf.MapSpec `ebpf:"service_drops"`
+	Slots             *ebpf.MapSpec `ebpf:"slots"`
+	Switches          *ebpf.MapSpec `ebpf:"switches"`
+	VipAddresses      *ebpf.MapSpec `ebpf:"vip_addresses"`
+	VipEntries        *ebpf.MapSpec `ebpf:"vip_entries"`
+	VipPlaces         *ebpf.MapSpec `ebpf:"vip_places"`
+	Vips              *ebpf.MapSpec `ebpf:"vips"`
+	WidePrefixes      *ebpf.MapSpec `ebpf:"wide_prefixes"`
+	WideVips          *ebpf.MapSpec `ebpf:"wide_vips"`
 }
 
 // stepsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -180,31 +182,32 @@ func (o *stepsObjects) Close() error {
 //
 // It can be passed to loadStepsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stepsMaps struct {
-	AtWork          *ebpf.Map `ebpf:"at_work"`
-	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
-	Backends        *ebpf.Map `ebpf:"backends"`
-	Conditions      *ebpf.Map `ebpf:"conditions"`
-	ConnectionTags  *ebpf.Map `ebpf:"connection_tags"`
-	Connections     *ebpf.Map `ebpf:"connections"`
-	DropBudget      *ebpf.Map `ebpf:"drop_budget"`
-	Drops           *ebpf.Map `ebpf:"drops"`
-	Egress          *ebpf.Map `ebpf:"egress"`
-	ErrorBudget     *ebpf.Map `ebpf:"error_budget"`
-	FlowEvents      *ebpf.Map `ebpf:"flow_events"`
-	Flows           *ebpf.Map `ebpf:"flows"`
-	Frames          *ebpf.Map `ebpf:"frames"`
-	Nat             *ebpf.Map `ebpf:"nat"`
-	Outcomes        *ebpf.Map `ebpf:"outcomes"`
-	QuicIds         *ebpf.Map `ebpf:"quic_ids"`
-	ServiceDrops    *ebpf.Map `ebpf:"service_drops"`
-	Slots           *ebpf.Map `ebpf:"slots"`
-	Switches        *ebpf.Map `ebpf:"switches"`
-	VipAddresses    *ebpf.Map `ebpf:"vip_addresses"`
-	VipEntries      *ebpf.Map `ebpf:"vip_entries"`
-	VipPlaces       *ebpf.Map `ebpf:"vip_places"`
-	Vips            *ebpf.Map `ebpf:"vips"`
-	WidePrefixes    *ebpf.Map `ebpf:"wide_prefixes"`
-	WideVips        *ebpf.Map `ebpf:"wide_vips"`
+	AtWork            *ebpf.Map `ebpf:"at_work"`
+	BackendCounters   *ebpf.Map `ebpf:"backend_counters"`
+	Backends          *ebpf.Map `ebpf:"backends"`
+	Conditions        *ebpf.Map `ebpf:"conditions"`
+	ConnectionTags    *ebpf.Map `ebpf:"connection_tags"`
+	Connections       *ebpf.Map `ebpf:"connections"`
+	DropBudget        *ebpf.Map `ebpf:"drop_budget"`
+	Drops             *ebpf.Map `ebpf:"drops"`
+	Egress            *ebpf.Map `ebpf:"egress"`
+	ErrorBudget       *ebpf.Map `ebpf:"error_budget"`
+	FlowEvents        *ebpf.Map `ebpf:"flow_events"`
+	Flows             *ebpf.Map `ebpf:"flows"`
+	Frames            *ebpf.Map `ebpf:"frames"`
+	InterfaceOutcomes *ebpf.Map `ebpf:"interface_outcomes"`
+	Nat               *ebpf.Map `ebpf:"nat"`
+	Outcomes          *ebpf.Map `ebpf:"outcomes"`
+	QuicIds           *ebpf.Map `ebpf:"quic_ids"`
+	ServiceDrops      *ebpf.Map `ebpf:"service_drops"`
+	Slots             *ebpf.Map `ebpf:"slots"`
+	Switches          *ebpf.Map `ebpf:"switches"`
+	VipAddresses      *ebpf.Map `ebpf:"vip_addresses"`
+	VipEntries        *ebpf.Map `ebpf:"vip_entries"`
+	VipPlaces         *ebpf.Map `ebpf:"vip_places"`
+	Vips              *ebpf.Map `ebpf:"vips"`
+	WidePrefixes      *ebpf.Map `ebpf:"wide_prefixes"`
+	WideVips          *ebpf.Map `ebpf:"wide_vips"`
 }
 
 func (m *stepsMaps) Close() error {
@@ -222,6 +225,7 @@ func (m *stepsMaps) Close() error {
 		m.FlowEvents,
 		m.Flows,
 		m.Frames,
+		m.InterfaceOutcomes,
 		m.Nat,
 		m.Outcomes,
 		m.QuicIds,

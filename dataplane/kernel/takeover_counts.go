@@ -19,8 +19,41 @@ func (t *takeover) carryCounts() error {
 		t.carryMap(lbMapOutcomes, byName(t.from.outcomes, t.to.outcomes), asTheyAre),
 		t.carryMap(lbMapFlowEvents, byName(t.from.events, t.to.events), asTheyAre),
 		t.carryMap(lbMapBackendCounters, stays("backend"), asTheyAre),
-		t.carryMap(lbMapServiceDrops, stays("the drops of service"), t.byOutcome),
+		t.carryMap(lbMapServiceDrops, stays("the drops of service"), t.byOutcomeOf("a service")),
+		t.carryRows(),
 	)
+}
+
+// carryRows adds what came by an interface to its row, or to the outcomes of all that
+// have none any more.
+func (t *takeover) carryRows() error {
+	return t.eachRow(func(old, ifindex uint32, sums []uint64) error {
+		rows := t.to.tables[lbMapInterfaceOutcomes]
+		row := ifindex % rows.MaxEntries()
+		owner, _, err := countedIn(rows.Map, row)
+		if err != nil {
+			return err
+		}
+		if owner == ifindex {
+			err = addOnce(rows.Map, row, append([]uint64{0}, sums...))
+		} else {
+			err = addAll(t.to.tables[lbMapOutcomes].Map, sums)
+		}
+		if err != nil {
+			return fmt.Errorf("adding what came by interface %d: %w", ifindex, err)
+		}
+		from := t.from.tables[lbMapInterfaceOutcomes]
+		return from.Put(old, zeros(from.Map))
+	})
+}
+
+// eachRow visits the old rows, their sums as of the new outcomes.
+func (t *takeover) eachRow(visit func(old, ifindex uint32, sums []uint64) error) error {
+	return t.eachCount(lbMapInterfaceOutcomes, func(old uint32, sums []uint64) error {
+		// The first word says whose it is, on every CPU.
+		ifindex := uint32(sums[0] / uint64(ebpf.MustPossibleCPU()))
+		return visit(old, ifindex, t.byOutcomeOf("an interface")(sums[1:]))
+	})
 }
 
 func stays(kind string) place {
@@ -29,18 +62,20 @@ func stays(kind string) place {
 
 func asTheyAre(sums []uint64) []uint64 { return sums }
 
-// byOutcome puts sums by the old program's outcomes to where the new one has these.
-func (t *takeover) byOutcome(sums []uint64) []uint64 {
-	to, moved := byName(t.from.outcomes, t.to.outcomes), make([]uint64, len(sums))
-	for old, sum := range sums {
-		now, name, known := to(uint32(old))
-		if known {
-			moved[now] += sum
-		} else if sum > 0 {
-			t.lost[fmt.Sprintf("the counter %s of a service (%d)", name, sum)]++
+// byOutcomeOf puts sums by the old program's outcomes to where the new one has these.
+func (t *takeover) byOutcomeOf(whose string) func(sums []uint64) []uint64 {
+	return func(sums []uint64) []uint64 {
+		to, moved := byName(t.from.outcomes, t.to.outcomes), make([]uint64, len(sums))
+		for old, sum := range sums {
+			now, name, known := to(uint32(old))
+			if known {
+				moved[now] += sum
+			} else if sum > 0 {
+				t.lost[fmt.Sprintf("the counter %s of %s (%d)", name, whose, sum)]++
+			}
 		}
+		return moved
 	}
-	return moved
 }
 
 // place is where in the new map a counter goes, and how it is called.
@@ -124,8 +159,12 @@ func (t *takeover) addTo(counters *dataplane.Counters) error {
 			counters.Outcomes["FORWARD"] += count.Packets
 			return nil
 		}),
+		t.eachRow(func(_, ifindex uint32, sums []uint64) error {
+			addRow(counters, ifindex, t.to.outcomes, sums)
+			return nil
+		}),
 		t.eachCount(lbMapServiceDrops, func(id uint32, sums []uint64) error {
-			for number, sum := range t.byOutcome(sums) {
+			for number, sum := range t.byOutcomeOf("a service")(sums) {
 				if dropped := counters.Dropped[id]; dropped != nil && sum > 0 {
 					dropped[t.to.outcomes[number]] += sum
 				}
@@ -227,6 +266,15 @@ const (
 	notAdded = 0
 	added    = 1
 )
+
+// addOnce adds to one counter of a map.
+func addOnce(counters *ebpf.Map, number uint32, sums []uint64) error {
+	add, err := newAdder(counters)
+	if err != nil {
+		return err
+	}
+	return errors.Join(add.add(number, sums), add.program.Close())
+}
 
 func (a *adder) add(number uint32, sums []uint64) error {
 	frame := make([]uint64, max(smallestFrame/8, addendsAt/8+a.words))

@@ -57,10 +57,14 @@ func (s *stage) metrics() map[string]float64 {
 	return samples
 }
 
-// sample is how a counter of an outcome is named.
+// sample is how a counter of an outcome of what came by eth0 is named.
 func sample(outcome string) string {
 	verdict, _, _ := strings.Cut(outcome, "_")
-	return fmt.Sprintf(`pointsman_packets_total{reason=%q,verdict=%q}`, outcome, strings.ToLower(verdict))
+	by := "eth0"
+	if verdict == "FORWARD" { // which is not counted by interface
+		by = ""
+	}
+	return fmt.Sprintf(`pointsman_packets_total{interface=%q,reason=%q,verdict=%q}`, by, outcome, strings.ToLower(verdict))
 }
 
 // fewest is how many packets 20 requests are at least: a SYN and a question each.
