@@ -27,6 +27,7 @@ func (s *stage) bounce(context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer program.Close()
 	return s.eth0.attach(program)
 }
 

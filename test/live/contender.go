@@ -138,7 +138,9 @@ func (s *stage) reflect() error {
 		if err != nil {
 			return err
 		}
-		if err := eth0.attach(program); err != nil {
+		err = eth0.attach(program)
+		program.Close()
+		if err != nil {
 			return err
 		}
 	}

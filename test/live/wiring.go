@@ -29,7 +29,6 @@ func find(host *lab.Host, name string) (iface, error) {
 
 // attach attaches a program in the driver. It stays as long as the interface.
 func (i iface) attach(program *ebpf.Program) error {
-	defer program.Close()
 	err := i.host.Do(func() error {
 		link, err := netlink.LinkByIndex(i.index)
 		if err != nil {
