@@ -2,6 +2,9 @@ package stories
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,5 +83,15 @@ func open3Probed(t *testing.T) *stage {
   }
 }`)
 	s.awaitBackends("web", allUp...)
+	// It is written a moment after it is followed; who kills the daemon before loses it.
+	s.await("what Consul has said is kept", func() error {
+		kept, err := os.ReadFile(filepath.Join(s.StateDir(), "last-known-good.json"))
+		for _, b := range s.Lab.Backends {
+			if err == nil && !strings.Contains(string(kept), b.Addr4.String()) {
+				err = fmt.Errorf("%s is not in it", b.Name)
+			}
+		}
+		return err
+	})
 	return s
 }
