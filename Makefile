@@ -132,7 +132,8 @@ test-packages: bin/debian ## install, upgrade under traffic, remove and purge th
 	  $(GO) test -count=1 -tags kernels -timeout 15m -run TheDeb \
 	    -exec "$$PWD/bin/vm run -systemd -memory 2048 -kernel 6.1 -root $$PWD/bin/debian -with $$PWD/bin/pointsman -with $$old -with $$new" ./test/unit
 
-DEBIAN_MIRROR ?= http://deb.debian.org/debian
+# Where bin/debian comes from; empty is what debootstrap takes by itself.
+DEBIAN_MIRROR ?=
 
 bin/debian:
 	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 1; }

@@ -61,7 +61,7 @@ func TestRatesAreRememberedForTenMinutesAndOfWhatIsThere(t *testing.T) {
 type stalled struct{ DataPlane }
 
 func (p stalled) Counters() (dataplane.Counters, error) {
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // of the bubble that scrape makes: it takes no time
 	return p.DataPlane.Counters()
 }
 

@@ -148,11 +148,10 @@ func (t *Tables) Owned(vip dataplane.VIP) map[dataplane.ID]int {
 // cloneCounters never returns nil maps.
 func cloneCounters(c dataplane.Counters) dataplane.Counters {
 	cloned := dataplane.Counters{
-		Backends: make(map[uint32]dataplane.BackendCounters),
-		Outcomes: make(map[string]uint64),
-		Dropped:  make(map[uint32]map[string]uint64),
-		Flows:    c.Flows,
-
+		Backends:    make(map[uint32]dataplane.BackendCounters),
+		Outcomes:    make(map[string]uint64),
+		Dropped:     make(map[uint32]map[string]uint64),
+		Flows:       c.Flows,
 		ByInterface: make(map[uint32]map[string]uint64),
 	}
 	for index, outcomes := range c.ByInterface {

@@ -93,10 +93,9 @@ func (d *DataPlane) eachBackend(visit func(uint32, lbBackend)) error {
 // Counters reads what the program has counted since the maps were made.
 func (d *DataPlane) Counters() (dataplane.Counters, error) {
 	counters := dataplane.Counters{
-		Backends: make(map[uint32]dataplane.BackendCounters),
-		Outcomes: make(map[string]uint64),
-		Dropped:  make(map[uint32]map[string]uint64),
-
+		Backends:    make(map[uint32]dataplane.BackendCounters),
+		Outcomes:    make(map[string]uint64),
+		Dropped:     make(map[uint32]map[string]uint64),
 		ByInterface: make(map[uint32]map[string]uint64),
 	}
 	var failures []error

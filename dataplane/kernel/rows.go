@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"net"
 
@@ -120,18 +119,4 @@ func countedIn(m *ebpf.Map, row uint32) (ifindex uint32, sums []uint64, err erro
 		}
 	}
 	return ifindex, sums, nil
-}
-
-// addAll adds sums to the counters of a map, of which each has its number.
-func addAll(counters *ebpf.Map, sums []uint64) error {
-	add, err := newAdder(counters)
-	if err != nil {
-		return err
-	}
-	for number, sum := range sums {
-		if sum > 0 {
-			err = errors.Join(err, add.add(uint32(number), []uint64{sum}))
-		}
-	}
-	return errors.Join(err, add.program.Close())
 }

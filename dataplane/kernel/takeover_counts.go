@@ -276,6 +276,20 @@ func addOnce(counters *ebpf.Map, number uint32, sums []uint64) error {
 	return errors.Join(add.add(number, sums), add.program.Close())
 }
 
+// addAll adds sums to the counters of a map, of which each has its number.
+func addAll(counters *ebpf.Map, sums []uint64) error {
+	add, err := newAdder(counters)
+	if err != nil {
+		return err
+	}
+	for number, sum := range sums {
+		if sum > 0 {
+			err = errors.Join(err, add.add(uint32(number), []uint64{sum}))
+		}
+	}
+	return errors.Join(err, add.program.Close())
+}
+
 func (a *adder) add(number uint32, sums []uint64) error {
 	frame := make([]uint64, max(smallestFrame/8, addendsAt/8+a.words))
 	frame[0] = uint64(number)

@@ -10,8 +10,9 @@ import (
 	"github.com/pointsman/pointsman/test/tty"
 )
 
-// Onlookers are the commands that show what goes on until they are ended, but for top,
-// which wants a terminal: of packets to a VIP as drops and capture write it.
+// Onlookers are the commands that show what goes on until they are ended, in this order:
+// events, drops, services, backends, status, and the capture of a VIP's packets into a
+// file. It lacks top, which wants a terminal.
 func (b *Balancer) Onlookers(service, vip, capture string) (commands [][]string) {
 	for _, line := range []string{
 		"events --follow", "drops", "services --watch", "backends " + service + " --watch --wide", "status --watch",
