@@ -61,7 +61,7 @@ bench: host ## a packet, timed in all scenarios, in 5 minutes (QUICK=1: 1 minute
 
 LIVE_KERNEL ?= 6.12
 LIVE_MODULES := ip_vs ip_vs_mh nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_hash nft_fwd_netdev nf_flow_table_inet nft_flow_offload
-bench-live: build host ## packets and connections through balancers side by side: nftables, HAProxy, and in an emulated Debian IPVS, in 5 minutes (LIVE_KERNEL=: without; BENCH_JSON=FILE)
+bench-live: build host ## packets and connections through balancers side by side: nftables, HAProxy, and in an emulated Debian IPVS, in 3 minutes (LIVE_KERNEL=: without; BENCH_JSON=FILE)
 	$(GO) run ./test/live $(if $(BENCH_JSON),-json $(abspath $(BENCH_JSON)))
 	@echo "== and while six commands and top look on"
 	$(GO) run ./test/live -only 'pointsman-(ipip|watched)'
