@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/test/consul"
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/script"
 )
 
 // walker is a stage whose hosts have places of their own: what a document calls
@@ -97,20 +98,20 @@ func (w *walker) types(h *home, line string) string {
 }
 
 // begins types a line that ends with &. What it prints is read on by wait.
-func (w *walker) begins(h *home, step step) {
+func (w *walker) begins(h *home, step script.Step) {
 	w.t.Helper()
 	var err error
 	h.said, err = os.CreateTemp(w.Lab.Dir, "behind-")
 	w.must(err)
 	h.read = 0
-	cmd := w.at(h, "sh", "-c", w.env+strings.TrimSuffix(step.command, "&"))
+	cmd := w.at(h, "sh", "-c", w.env+strings.TrimSuffix(step.Command, "&"))
 	cmd.Stdout, cmd.Stderr = h.said, h.said
 	h.behind, err = h.Start(cmd)
 	w.must(err)
 	w.must(w.eventually(func() error {
 		text, err := os.ReadFile(h.said.Name())
-		if err == nil && !shows(step.want, string(text)) {
-			err = fmt.Errorf("%q shows %q", step.command, text)
+		if err == nil && !script.Shows(step.Want, string(text)) {
+			err = fmt.Errorf("%q shows %q", step.Command, text)
 		}
 		return err
 	}))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/script"
 )
 
 // reading are the commands that change nothing, so that they can be typed again until
@@ -21,17 +22,17 @@ func TestPrivilegedTheWalkThroughTheDocumentGoesAsWritten(t *testing.T) {
 	w := newWalker(s, s.Lab.Client, s.Lab.Router, s.Lab.Balancer, s.backend(1), s.backend(2))
 	text, err := os.ReadFile("../../docs/walk.md")
 	s.must(err)
-	steps := script(string(text))
+	steps := script.Steps(string(text))
 	if len(steps) < 30 {
 		t.Fatalf("it has only %d steps", len(steps))
 	}
 	for _, step := range steps {
-		h := w.homes[step.host]
+		h := w.homes[step.Host]
 		if h == nil {
-			t.Fatalf("line %d: there is no host %s", step.line, step.host)
+			t.Fatalf("line %d: there is no host %s", step.Line, step.Host)
 		}
-		if step.file != "" {
-			cmd := w.at(h, "sh", "-c", `printf %s "$1" > "$2"`, "sh", step.content, step.file)
+		if step.File != "" {
+			cmd := w.at(h, "sh", "-c", `printf %s "$1" > "$2"`, "sh", step.Content, step.File)
 			process, err := h.Start(cmd)
 			s.must(err)
 			s.must(process.Wait())
@@ -42,20 +43,20 @@ func TestPrivilegedTheWalkThroughTheDocumentGoesAsWritten(t *testing.T) {
 }
 
 // does types a line, until what it shows is as it should be.
-func (w *walker) does(h *home, step step) {
+func (w *walker) does(h *home, step script.Step) {
 	w.t.Helper()
-	if strings.HasSuffix(step.command, " &") {
+	if strings.HasSuffix(step.Command, " &") {
 		w.begins(h, step)
 		return
 	}
-	again := reading.MatchString(step.command)
+	again := reading.MatchString(step.Command)
 	err := w.eventually(func() error {
-		said := w.types(h, step.command)
-		if shows(step.want, said) {
-			w.t.Logf("%s# %s\n%s", step.host, step.command, said)
+		said := w.types(h, step.Command)
+		if script.Shows(step.Want, said) {
+			w.t.Logf("%s# %s\n%s", step.Host, step.Command, said)
 			return nil
 		}
-		err := fmt.Errorf("docs/walk.md:%d: on %s, %q shows\n%s", step.line, step.host, step.command, said)
+		err := fmt.Errorf("docs/walk.md:%d: on %s, %q shows\n%s", step.Line, step.Host, step.Command, said)
 		if !again {
 			w.t.Fatal(err)
 		}
