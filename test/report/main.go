@@ -1,7 +1,7 @@
 // Report reads the output of `go test -json` on standard input, shows what
 // failed and what took its time, and ends with a line `N passed, N failed`.
 // With -strict a skipped test counts as failed: a privileged test that did not
-// run has not passed.
+// run has not passed. The lines before the last name the tests that have not ended.
 package main
 
 import (
@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 )
 
 // event is one line of `go test -json` (go doc test2json).
@@ -26,13 +28,15 @@ type report struct {
 	out                     io.Writer
 	passed, failed, skipped int
 	output                  map[string][]string // by package and test, until it is judged
+	running                 []string            // keys of output, in the order in which they began
+	unended                 []string            // those whose package is over
 	blamed                  map[string]bool     // packages with a failed test
 }
 
 func main() {
 	strict := flag.Bool("strict", false, "count a skipped test as failed")
 	flag.Parse()
-	r := report{out: os.Stdout, output: make(map[string][]string), blamed: make(map[string]bool)}
+	r := newReport(os.Stdout)
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(2)
@@ -40,10 +44,21 @@ func main() {
 	if *strict {
 		r.failed += r.skipped
 	}
-	fmt.Fprintf(r.out, "%d passed, %d failed\n", r.passed, r.failed)
+	r.sumUp()
 	if r.failed > 0 || r.passed == 0 {
 		os.Exit(1)
 	}
+}
+
+func (r *report) sumUp() {
+	for _, key := range r.unended {
+		fmt.Fprintln(r.out, "did not end:", key)
+	}
+	fmt.Fprintf(r.out, "%d passed, %d failed\n", r.passed, r.failed)
+}
+
+func newReport(out io.Writer) *report {
+	return &report{out: out, output: make(map[string][]string), blamed: make(map[string]bool)}
 }
 
 func (r *report) read(in io.Reader) error {
@@ -71,6 +86,8 @@ func (r *report) read(in io.Reader) error {
 func (r *report) take(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
+	case "run":
+		r.running = append(r.running, key)
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "output":
@@ -82,6 +99,9 @@ func (r *report) take(e event) {
 			r.skipped += r.conclude(e, "SKIP", true)
 		}
 	case "fail":
+		if e.Test == "" {
+			r.giveUp(e.Package)
+		}
 		if e.Test == "" && !r.blamed[e.Package] {
 			r.failed++
 		}
@@ -96,6 +116,7 @@ func (r *report) conclude(e event, verdict string, show bool) int {
 	key := e.Package + " " + e.Test
 	output := r.output[key]
 	delete(r.output, key)
+	r.running = slices.DeleteFunc(r.running, func(other string) bool { return other == key })
 	if e.Test == "" {
 		fmt.Fprintf(r.out, "%s %s %.1fs\n", verdict, e.Package, e.Elapsed)
 	} else if show {
@@ -110,4 +131,16 @@ func (r *report) conclude(e event, verdict string, show bool) int {
 		return 0
 	}
 	return 1
+}
+
+// giveUp shows the tests of a package that had begun when it was over: it was killed,
+// or out of time. Each has failed.
+func (r *report) giveUp(pkg string) {
+	for _, key := range slices.Clone(r.running) {
+		if of, test, _ := strings.Cut(key, " "); of == pkg {
+			r.unended = append(r.unended, key)
+			r.blamed[pkg] = true
+			r.failed += r.conclude(event{Package: of, Test: test}, "HUNG", true)
+		}
+	}
 }
