@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"text/template"
@@ -60,6 +61,7 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 		t.Skip("network namespaces and BPF programs need root")
 	}
 	s := &stage{balancer.New(lab.ForTest(t, options), program), t, `["eth0"]`}
+	endInTime(t, s.Lab, overtime+*soakFor)
 	t.Cleanup(func() {
 		if t.Failed() && s.Daemon != nil {
 			t.Logf("the balancer's log:\n%s", s.Log())
@@ -81,6 +83,26 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 		}
 	}
 	return s
+}
+
+// overtime is what no story takes that is not stuck, on the slowest machine.
+const overtime = 4 * time.Minute
+
+// endInTime takes the lab away from a story that is stuck, which ends whatever it waits
+// for: it fails, says where it was, and others have their time.
+func endInTime(t *testing.T, l *lab.Lab, limit time.Duration) {
+	over := make(chan struct{})
+	bell := time.AfterFunc(limit, func() {
+		defer close(over)
+		stacks := make([]byte, 1<<20)
+		t.Errorf("it is not over after %v:\n%s", limit, stacks[:runtime.Stack(stacks, true)])
+		_ = l.Close() // the story's end says what is wrong with that
+	})
+	t.Cleanup(func() {
+		if !bell.Stop() {
+			<-over
+		}
+	})
 }
 
 // in is the stage for a part of the story that is judged by itself.
