@@ -29,11 +29,13 @@ func TestPrivilegedTheDebLivesAndDiesOnACleanDebian(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/pointsman"); err == nil {
 		t.Fatal("this system has it already")
 	}
-	// What comes with a boot comes first: it empties /tmp, where the lab will be.
-	if out, err := exec.Command("systemctl", "start", "basic.target").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	u := begin(t)
+	// What comes with a boot empties /tmp elsewhere, where the lab's files are and a
+	// clone's may be.
+	u.systemctl("start", "basic.target")
+	if _, err := os.Stat(u.Lab.Dir); err != nil {
+		t.Fatalf("files did not outlive the boot: %v", err)
+	}
 	u.dpkg("--install", os.Getenv(oldDeb))
 
 	t.Run("is installed and waits for its file to be written", func(t *testing.T) {

@@ -66,15 +66,28 @@ func coverRoot() error {
 	return unix.Chroot(".")
 }
 
+// settings has systemd run the program, and leave it its files where these are below
+// /tmp: Debian 12 empties that at boot, others mount a file system of its own on it.
+var settings = map[string]string{
+	"/etc/systemd/system/" + serviceName: serviceUnit,
+	"/etc/systemd/system/tmp.mount":      "", // which is how to mask a unit
+	"/etc/tmpfiles.d/tmp.conf":           "d /tmp 1777 root root -\n",
+}
+
 // becomeSystemd returns only to complain.
 func becomeSystemd() error {
-	for _, dir := range []string{"/etc/systemd/system", "/var/lib", "/var/tmp", "/home"} {
+	for _, dir := range []string{"/var/lib", "/var/tmp", "/home"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join("/etc/systemd/system", serviceName), []byte(serviceUnit), 0o644); err != nil {
-		return err
+	for path, text := range settings {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
 	}
 	return unix.Exec(systemdPath, []string{systemdPath, "--unit=" + serviceName}, []string{"PATH=" + searchPath})
 }
