@@ -119,24 +119,25 @@ packages: build bin/nfpm ## deb and rpm, in bin/packages
 	@for kind in deb rpm; do GOARCH=$$($(GO) env GOARCH) PACKAGE_VERSION='$(PACKAGE_VERSION)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 	  bin/nfpm package --config packaging/nfpm.yaml --packager $$kind --target $(PACKAGES); done
 
-test-packages: bin/debian ## install, upgrade under traffic, remove and purge the deb on a clean Debian 12; read the rpm
-	@for tool in qemu-system-x86_64 rpm; do command -v $$tool >/dev/null || \
-	  { echo "$$tool is missing: apt-get install qemu-system-x86 rpm"; exit 1; }; done
+test-packages: ## install, upgrade under traffic, remove and purge the deb on a clean Debian 12; read the rpm
+	@for tool in qemu-system-x86_64 rpm debootstrap; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing: apt-get install qemu-system-x86 rpm debootstrap"; exit 1; }; done
+	$(MAKE) -s bin/debian
 	$(MAKE) -s packages VERSION=next PACKAGE_VERSION=9999 PACKAGES=bin/packages/next
 	$(MAKE) -s packages
-	POINTSMAN_PACKAGES="$$PWD/bin/packages" $(GO) test -count=1 -tags packages ./test/packages
 	$(GO) build -o bin/vm ./test/vm
 	bin/vm fetch 6.1
 	@old=$$(ls $$PWD/bin/packages/*.deb) new=$$(ls $$PWD/bin/packages/next/*.deb); \
+	{ POINTSMAN_PACKAGES="$$PWD/bin/packages" $(GO) test -json -count=1 -tags packages ./test/packages && \
 	CGO_ENABLED=0 POINTSMAN_BINARY="$$PWD/bin/pointsman" POINTSMAN_OLD_DEB=$$old POINTSMAN_NEW_DEB=$$new \
-	  $(GO) test -count=1 -tags kernels -timeout 15m -run TheDeb \
-	    -exec "$$PWD/bin/vm run -systemd -memory 2048 -kernel 6.1 -root $$PWD/bin/debian -with $$PWD/bin/pointsman -with $$old -with $$new" ./test/unit
+	  $(GO) test -json -count=1 -tags kernels -timeout 15m -run TheDeb \
+	    -exec "$$PWD/bin/vm run -systemd -memory 2048 -kernel 6.1 -root $$PWD/bin/debian -with $$PWD/bin/pointsman -with $$old -with $$new" ./test/unit; } \
+	  | $(GO) run ./test/report -strict
 
 # Where bin/debian comes from; empty is what debootstrap takes by itself.
 DEBIAN_MIRROR ?=
 
 bin/debian:
-	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 1; }
 	mkdir -p $(@D) && rm -rf $@.part
 	debootstrap --variant=minbase --include=systemd,iproute2,procps bookworm $@.part $(DEBIAN_MIRROR) >/dev/null
 	rm -rf $@.part/var/cache/apt/* $@.part/var/lib/apt/lists/* && mv $@.part $@

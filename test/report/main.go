@@ -2,11 +2,14 @@
 // failed and what took its time, and ends with a line `N passed, N failed`.
 // With -strict a skipped test counts as failed: a privileged test that did not
 // run has not passed. The lines before the last name the tests that have not ended.
+// Where REPORT_TALLY names a file, a line with both numbers is added to it, for who
+// sums up several reports.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,6 +48,12 @@ func main() {
 		r.failed += r.skipped
 	}
 	r.sumUp()
+	if path := os.Getenv("REPORT_TALLY"); path != "" {
+		if err := r.tally(path); err != nil {
+			fmt.Fprintln(os.Stderr, "report:", err)
+			os.Exit(2)
+		}
+	}
 	if r.failed > 0 || r.passed == 0 {
 		os.Exit(1)
 	}
@@ -55,6 +64,16 @@ func (r *report) sumUp() {
 		fmt.Fprintln(r.out, "did not end:", key)
 	}
 	fmt.Fprintf(r.out, "%d passed, %d failed\n", r.passed, r.failed)
+}
+
+// tally adds to what other reports have written, which may do so at the same time.
+func (r *report) tally(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(file, r.passed, r.failed)
+	return errors.Join(err, file.Close())
 }
 
 func newReport(out io.Writer) *report {

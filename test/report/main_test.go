@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -46,5 +48,17 @@ func TestWhatFailsAndWhatDoesNotEndIsShown(t *testing.T) {
 	r.sumUp()
 	if out.String() != shown {
 		t.Errorf("the report is\n%s, want\n%s", out.String(), shown)
+	}
+}
+
+func TestReportsAddToATally(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tally")
+	for _, r := range []report{{passed: 30, failed: 1}, {passed: 4}} {
+		if err := r.tally(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "30 1\n4 0\n" {
+		t.Errorf("the tally is %q, %v", text, err)
 	}
 }
