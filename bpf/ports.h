@@ -112,18 +112,30 @@ struct claim {
 	__u32 index;
 	__u32 now;
 	__u32 try;	/* the how manieth line of ports is looked at */
-	__u32 spare;	/* the first port of the last line that has a half-open connection; zero if there was none */
-	__u32 spare_try; /* at which try that was */
+	__u32 silence;	/* of the half-open connection that is silent for longest among those met; zero if there was none */
+	__u64 spare;	/* its word in the replies */
+	__u32 spare_port;
+	__u32 spare_try; /* at which it was met */
 };
 
-/* Notes that a port has a half-open connection. */
-static __always_inline void note_half_open(struct claim *claim, __u64 reply, __u32 first)
+/* Notes a port that is in use, if no half-open connection that was met before is silent for as long as its own. */
+static __always_inline void note_half_open(struct claim *claim, __u64 reply, __u32 port)
 {
-	__u64 *at = find_tag((__u32)reply);
+	struct nat_settings *settings = find_nat_settings();
+	__u64 *at = find_tag((__u32)reply), tag;
+	__u32 silence;
 
-	if (!at || !is_half_open(READ_ONCE(*at)))
+	if (!at || !settings)
 		return;
-	claim->spare = first;
+	tag = READ_ONCE(*at);
+	if (!is_half_open(tag))
+		return;
+	silence = silence_of(tag, claim->now, settings);
+	if (silence <= claim->silence)
+		return;
+	claim->silence = silence;
+	claim->spare = reply;
+	claim->spare_port = port;
 	claim->spare_try = claim->try;
 }
 
@@ -145,7 +157,7 @@ __noinline int claim_in_line(struct connection *connection, struct claim *claim,
 			return 0;
 		seen = READ_ONCE(*at);
 		if (seen && !is_stale(seen, claim->now)) {
-			note_half_open(claim, seen, first);
+			note_half_open(claim, seen, port);
 			continue;
 		}
 		if (!change_tag(at, seen, mine))
@@ -159,43 +171,27 @@ __noinline int claim_in_line(struct connection *connection, struct claim *claim,
 
 /*
  * Takes the port of the half-open connection that is silent for longest among those
- * of eight ports. A flood may have all ports, and would have them again and again.
+ * met. A flood may have all ports, and would have them again and again.
  */
-__noinline int claim_half_open(struct connection *connection, struct claim *claim, __u64 hash, __u32 first)
+__noinline int claim_half_open(struct connection *connection, struct claim *claim, __u64 hash)
 {
-	struct nat_settings *settings = find_nat_settings();
-	__u32 most = 0, port = first;
-	__u64 seen = 0, tag = 0, *at;
+	__u64 *at, tag;
 
-	if (!connection || !claim || !settings)
+	if (!connection || !claim)
 		return 0;
-	for (__u32 i = 0; i < TAGS_PER_LINE; i++) {
-		__u64 *there = find_reply(place_of(hash, first + i)), reply, other;
-		__u32 silence;
-
-		if (!there)
-			return 0;
-		reply = READ_ONCE(*there);
-		there = find_tag((__u32)reply);
-		other = there ? READ_ONCE(*there) : 0;
-		if (tag_generation(other) != reply_generation(reply) || !is_half_open(other))
-			continue;
-		silence = silence_of(other, claim->now, settings);
-		if (silence <= most)
-			continue;
-		most = silence;
-		port = first + i;
-		seen = reply;
-		tag = other;
-	}
-	at = find_tag((__u32)seen);
-	if (!most || !at || !change_tag(at, tag, make_tag(0, tag_generation(tag) + 1, CONNECTION_FREE, 0)))
+	at = find_tag((__u32)claim->spare);
+	if (!at)
 		return 0;
-	at = find_reply(place_of(hash, port));
-	if (!at || !change_tag(at, seen, make_reply(hash, tag_generation(claim->tag), claim->index)))
+	tag = READ_ONCE(*at);
+	if (tag_generation(tag) != reply_generation(claim->spare) || !is_half_open(tag))
 		return 0;
-	connection->source_port = bpf_htons(port);
-	connection->reply = place_of(hash, port);
+	if (!change_tag(at, tag, make_tag(0, tag_generation(tag) + 1, CONNECTION_FREE, 0)))
+		return 0;
+	at = find_reply(place_of(hash, claim->spare_port));
+	if (!at || !change_tag(at, claim->spare, make_reply(hash, tag_generation(claim->tag), claim->index)))
+		return 0;
+	connection->source_port = bpf_htons(claim->spare_port);
+	connection->reply = place_of(hash, claim->spare_port);
 	return 1;
 }
 
@@ -226,7 +222,7 @@ static __always_inline __u64 hash_of_try(struct connection *connection, const st
 
 /*
  * Finds a port towards a connection's backend that nobody uses, and takes it; or
- * else one of a half-open connection, where it met one last. Zero if it finds none.
+ * else that of a half-open connection. Zero if it finds none.
  */
 __noinline int claim_port(struct connection *connection, struct claim *claim)
 {
@@ -250,10 +246,9 @@ __noinline int claim_port(struct connection *connection, struct claim *claim)
 		if ((i + 1) % sources == 0) /* all of them have been tried with this line */
 			line = (line + step) % lines;
 	}
-	if (!claim->spare)
+	if (!claim->silence)
 		return 0;
-	return claim_half_open(connection, claim, hash_of_try(connection, settings, claim, claim->spare_try, &sources),
-			       claim->spare);
+	return claim_half_open(connection, claim, hash_of_try(connection, settings, claim, claim->spare_try, &sources));
 }
 
 static __always_inline int is_of_backend(const struct connection *connection, const struct packet *pkt)

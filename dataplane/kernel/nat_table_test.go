@@ -179,6 +179,33 @@ func TestPrivilegedAHalfOpenPortIsFoundWhereverItIs(t *testing.T) {
 	s.refuse(knock(clientOf(101)), "DROP_NAT_PORTS")
 }
 
+// Whoever has just sent a SYN has longest for its handshake: of all ports that a
+// connection meets, it takes that of the one that is silent for longest.
+func TestPrivilegedTheOldestOfHalfOpenPortsIsTaken(t *testing.T) {
+	const ports, generations = 64, 4
+	s := newNAT(t, natOptions(t, 1<<14), fewPorts(ports), natBackend(backend4))
+	age := make(map[uint16]int) // of each port's connection: a generation a second
+	for i := range ports {
+		if i > 0 && i%(ports/generations) == 0 {
+			s.wait(1)
+		}
+		age[s.request(knock(clientOf(i))).from.Port()] = i / (ports / generations)
+	}
+	if len(age) != ports {
+		t.Fatalf("%d connections have %d ports", ports, len(age))
+	}
+	for i := range ports {
+		if i%(ports/generations) == 0 {
+			s.wait(1)
+		}
+		port, due := s.request(knock(clientOf(1<<17+i))).from.Port(), i/(ports/generations)
+		if age[port] != due {
+			t.Fatalf("SYN %d takes port %d of generation %d, and %d is the oldest", i, port, age[port], due)
+		}
+		age[port] = generations + due
+	}
+}
+
 func (s *natStage) halfOpen() (count int) {
 	for _, c := range s.connections() {
 		if c.HalfOpen {

@@ -80,18 +80,26 @@ func (b *Balancer) mayHave(c *Connection, sources []netip.Addr) error {
 
 // mayTake says why a connection may not have the port of another: only where no port
 // is free that is looked for; only of the half-open one that is silent for longest
-// among its neighbours.
+// in all lines that are looked at, of which its own is one.
 func (b *Balancer) mayTake(c, holder *Connection, sources []netip.Addr, holders map[uint64]*Connection) error {
 	if !holder.isHalfOpen() {
 		return fmt.Errorf("%s towards %s is taken by %+v", c.Source, c.Backend, *holder)
 	}
-	if free := b.areFull(c, sources, holders, func([]*Connection) {}); free != nil {
-		return fmt.Errorf("the port of %+v is taken, but there is %w", *holder, free)
+	isOlder := func(other *Connection) bool { return other.isHalfOpen() && int32(holder.Heard-other.Heard) > 0 }
+	if line := b.neighbours(c.Backend, c.Source, c.Protocol, holders); slices.ContainsFunc(line, isOlder) {
+		return fmt.Errorf("the port of %+v is taken, but a neighbour is silent for longer", *holder)
 	}
-	for _, other := range b.neighbours(c.Backend, c.Source, c.Protocol, holders) {
-		if other.isHalfOpen() && int32(holder.Heard-other.Heard) > 0 {
-			return fmt.Errorf("the port of %+v is taken, but %+v is silent for longer", *holder, *other)
+	younger, of := 0, len(sources)*int(b.Tables.NAT.Ports)/perLine
+	free := b.areFull(c, sources, holders, func(line []*Connection) {
+		if !slices.ContainsFunc(line, isOlder) {
+			younger++
 		}
+	})
+	if free == nil && younger < min(of, linesTried) {
+		free = fmt.Errorf("one that is silent for longer in all but %d of %d lines of ports", younger, of)
+	}
+	if free != nil {
+		return fmt.Errorf("the port of %+v is taken, but there is %w", *holder, free)
 	}
 	return nil
 }
