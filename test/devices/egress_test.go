@@ -312,7 +312,9 @@ func attached(t *testing.T, b *balancer.Balancer, name, mode, reason string) {
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(now.Interfaces, api.Interface{Name: name, Mode: mode, Reason: reason}) {
+		if !slices.ContainsFunc(now.Interfaces, func(i api.Interface) bool {
+			return i.Name == name && i.Mode == mode && i.Reason == reason
+		}) {
 			return fmt.Errorf("attached are %+v", now.Interfaces)
 		}
 		return nil
