@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"text/template"
 	"time"
@@ -61,7 +62,7 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 		t.Skip("network namespaces and BPF programs need root")
 	}
 	s := &stage{balancer.New(lab.ForTest(t, options), program), t, `["eth0"]`}
-	endInTime(t, s.Lab, overtime+*soakFor)
+	s.endInTime(overtime + *soakFor)
 	t.Cleanup(func() {
 		if t.Failed() && s.Daemon != nil {
 			t.Logf("the balancer's log:\n%s", s.Log())
@@ -89,16 +90,20 @@ func open(t *testing.T, options lab.Options, vips ...byte) *stage {
 const overtime = 4 * time.Minute
 
 // endInTime takes the lab away from a story that is stuck, which ends whatever it waits
-// for: it fails, says where it was, and others have their time.
-func endInTime(t *testing.T, l *lab.Lab, limit time.Duration) {
+// for: it fails, says where it and the daemon were, and others have their time.
+func (s *stage) endInTime(limit time.Duration) {
 	over := make(chan struct{})
 	bell := time.AfterFunc(limit, func() {
 		defer close(over)
 		stacks := make([]byte, 1<<20)
-		t.Errorf("it is not over after %v:\n%s", limit, stacks[:runtime.Stack(stacks, true)])
-		_ = l.Close() // the story's end says what is wrong with that
+		s.t.Errorf("it is not over after %v:\n%s", limit, stacks[:runtime.Stack(stacks, true)])
+		if s.Daemon != nil {
+			_ = s.Daemon.Signal(syscall.SIGQUIT) // has its stacks in the log
+			_ = s.Daemon.Stop()
+		}
+		_ = s.Lab.Close() // the story's end says what is wrong with that
 	})
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		if !bell.Stop() {
 			<-over
 		}
