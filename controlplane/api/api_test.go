@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/dataplane"
 )
@@ -177,6 +178,23 @@ func TestNoDaemonIsAnErrorOfItsOwn(t *testing.T) {
 	_, err := NewClient(filepath.Join(t.TempDir(), "none.sock")).Status(t.Context())
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A daemon that hangs still has connections taken, by its kernel.
+func TestADaemonThatHangsIsNotWaitedForForEver(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "hangs.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client := NewClient(socket)
+	client.patience = time.Millisecond
+	_, err = client.Status(t.Context())
+	var unreachable *UnreachableError
+	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "no answer in 1ms") {
 		t.Errorf("got %v", err)
 	}
 }

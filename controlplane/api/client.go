@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // UnreachableError says that no daemon answers on the socket.
@@ -26,9 +27,13 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Client asks a daemon. Its errors are *UnreachableError, *Problem, or what
 // went wrong on the way.
 type Client struct {
-	socket string
-	http   http.Client
+	socket   string
+	http     http.Client
+	patience time.Duration // for an answer, beyond what is waited for by agreement
 }
+
+// patience is far more than a daemon takes that is well; one that hangs takes for ever.
+const patience = 30 * time.Second
 
 // NewClient returns a client of the daemon that listens on the socket.
 func NewClient(socket string) *Client {
@@ -40,7 +45,7 @@ func NewClient(socket string) *Client {
 		}
 		return conn, nil
 	}
-	return &Client{socket: socket, http: http.Client{
+	return &Client{socket: socket, patience: patience, http: http.Client{
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
 	}}
 }
@@ -79,7 +84,7 @@ func (c *Client) Reload(ctx context.Context, r ReloadRequest) (Reload, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	return c.ask(ctx, http.MethodGet, path, nil, into)
+	return c.ask(ctx, 0, http.MethodGet, path, nil, into)
 }
 
 func (c *Client) post(ctx context.Context, path string, body, into any) error {
@@ -87,19 +92,25 @@ func (c *Client) post(ctx context.Context, path string, body, into any) error {
 	if err != nil {
 		return fmt.Errorf("writing the request to %s: %w", path, err)
 	}
-	return c.ask(ctx, http.MethodPost, path, bytes.NewReader(text), into)
+	return c.ask(ctx, 0, http.MethodPost, path, bytes.NewReader(text), into)
 }
 
-func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, into any) error {
-	response, err := c.open(ctx, method, path, body)
-	if err != nil {
-		return err
+// ask asks, and reads the answer, which may be waited for.
+func (c *Client) ask(ctx context.Context, wait time.Duration, method, path string, body io.Reader, into any) error {
+	limit := wait + c.patience
+	inTime, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	response, err := c.open(inTime, method, path, body)
+	if err == nil {
+		defer response.Body.Close()
+		if err = json.NewDecoder(response.Body).Decode(into); err != nil {
+			err = fmt.Errorf("reading the answer to %s: %w", path, err)
+		}
 	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
-		return fmt.Errorf("reading the answer to %s: %w", path, err)
+	if err != nil && inTime.Err() != nil && ctx.Err() == nil {
+		return &UnreachableError{Socket: c.socket, Err: fmt.Errorf("it is there, but %s has had no answer in %v", path, limit)}
 	}
-	return nil
+	return err
 }
 
 // open asks, and leaves a good answer to be read and closed.

@@ -65,7 +65,7 @@ func (c *Client) Events(ctx context.Context, q EventsQuery) (Events, error) {
 		query.Set("wait", q.Wait.String())
 	}
 	var events Events
-	err := c.get(ctx, "/v1/events?"+query.Encode(), &events)
+	err := c.ask(ctx, q.Wait, http.MethodGet, "/v1/events?"+query.Encode(), nil, &events)
 	return events, err
 }
 
