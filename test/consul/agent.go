@@ -223,13 +223,17 @@ func (a *Agent) tail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
+// answerLimit is more than any answer takes that is not waited for: servers give up a
+// question after a minute.
+const answerLimit = 2 * time.Minute
+
 // connect makes the client for Client, without a look at the environment.
 func (a *Agent) connect() error {
 	transport := &http.Transport{DialContext: a.options.Dial, MaxIdleConnsPerHost: 16}
 	client, err := api.NewClient(&api.Config{
 		Address:    a.HTTP,
 		Token:      or(a.Token, "anonymous"),
-		HttpClient: &http.Client{Transport: transport},
+		HttpClient: &http.Client{Transport: transport, Timeout: answerLimit},
 	})
 	a.api = client
 	return err

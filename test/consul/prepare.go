@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -41,17 +42,21 @@ func (a *Agent) choosePorts(others ...*Agent) error {
 // ports of one agent, free when they were chosen.
 type ports struct{ http, https, server, serfLAN, serfWAN int }
 
+// Ports are none that Linux gives to connections: of an agent that is killed and comes
+// back, such a one could be a client's meanwhile, and of who asks for it his own.
+const firstPort, lastPort = 10_000, 32_000
+
 // choosePort chooses one that is free for TCP and UDP: Serf wants the same.
 func choosePort(address string, port *int) (held []io.Closer, err error) {
 	for range 20 {
-		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		*port = firstPort + rand.IntN(lastPort-firstPort)
+		at := net.JoinHostPort(address, strconv.Itoa(*port))
+		l, err := net.Listen("tcp", at)
 		if err != nil {
-			return held, err
+			continue
 		}
 		held = append(held, l)
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err == nil {
-			*port = l.Addr().(*net.TCPAddr).Port
+		if u, err := net.ListenPacket("udp", at); err == nil {
 			return append(held, u), nil
 		}
 	}
