@@ -48,6 +48,9 @@ type Options struct {
 	MTU int
 	// Ports are what the backends listen on; the zero value is DefaultPorts.
 	Ports Ports
+	// Machines, where there are any, are the lab instead of all this but MTU: hosts
+	// with addresses, and without routes and servers.
+	Machines []Machine
 }
 
 // Lab is a network that is up. Close takes it down.
@@ -67,6 +70,8 @@ type Lab struct {
 	// Backends are backend-1 to backend-n: those of the first segment, then of
 	// the second, then those behind the gateway.
 	Backends []*Host
+	// Machines are those of Options.Machines, in their order. There is nobody else then.
+	Machines []*Host
 
 	mtu   int
 	hosts []*Host // everything with a namespace, switches included
@@ -103,6 +108,9 @@ func (l *Lab) build(opts Options) error {
 	}
 	if err := os.Mkdir(l.Dir, 0o700); err != nil {
 		return err
+	}
+	if len(opts.Machines) > 0 {
+		return l.connectMachines(opts.Machines)
 	}
 	if err := l.connect(opts); err != nil {
 		return err

@@ -20,7 +20,7 @@ type place struct {
 }
 
 var places = []place{
-	{namespaces, regexp.MustCompile(`^(pm\d+(?:_\d+)?)-(?:client|router|balancer|balancer-2|gateway|switch-[abc]|backend-\d+)$`), removeNamespace},
+	{namespaces, regexp.MustCompile(`^(pm\d+(?:_\d+)?)-(?:client|router|balancer(?:-\d+)?|consul|gateway|switch-[abc]|backend-\d+)$`), removeNamespace},
 	{bpffs, traceName, func(name string) error { return os.RemoveAll(filepath.Join(bpffs, name)) }},
 	{os.TempDir(), traceName, func(name string) error { return os.RemoveAll(filepath.Join(os.TempDir(), name)) }},
 }

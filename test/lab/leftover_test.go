@@ -11,6 +11,7 @@ func TestOnlyWhatALabNamedIsALabs(t *testing.T) {
 	}{
 		{"a host's namespace is", places[0], "pm12-backend-3", "pm12"},
 		{"a namespace of a process's second lab is", places[0], "pm12_2-switch-a", "pm12_2"},
+		{"so is one of a machine that somebody else described", places[0], "pm12-consul", "pm12"},
 		{"an operator's namespace is not", places[0], "pm12-vpn", ""},
 		{"a lab's pins are", places[1], "pointsman-lab-pm12", "pm12"},
 		{"the pins of a real balancer are not", places[1], "pointsman", ""},

@@ -16,14 +16,21 @@ import (
 // The balancer is asked, but does not ask: finding its backends' neighbours is
 // part of what is judged in a lab.
 func (l *Lab) settle() error {
-	deadline := time.Now().Add(10 * time.Second)
 	for _, h := range l.hosts {
 		for _, addr := range h.addrs {
-			for !l.Client.reaches(addr) {
-				if time.Now().After(deadline) {
-					return fmt.Errorf("the client does not reach %s of %s", addr, h.Name)
-				}
+			if err := l.Client.awaitReach(h, addr); err != nil {
+				return err
 			}
+		}
+	}
+	return nil
+}
+
+// awaitReach waits until the host reaches another's address.
+func (h *Host) awaitReach(other *Host, addr netip.Addr) error {
+	for deadline := time.Now().Add(10 * time.Second); !h.reaches(addr); {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not reach %s of %s", h.Name, addr, other.Name)
 		}
 	}
 	return nil
