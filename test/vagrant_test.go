@@ -1,54 +1,36 @@
 package test
 
 import (
-	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pointsman/pointsman/test/vagrant"
 )
 
-// vm is a machine of the Vagrantfile.
-type vm struct {
-	Name, Box, Hostname string
-	Networks            []struct{ Kind, IP, Netmask string }
-	Provisioners        []struct {
-		Kind, Path, Run string
-		Env             map[string]string
-	}
-}
-
-// vms evaluates the Vagrantfile by a Ruby that knows what it uses of Vagrant.
-func vms(t *testing.T, environment ...string) (all []vm) {
+// machines are those of the Vagrantfile.
+func machines(t *testing.T, environment ...string) []vagrant.Machine {
 	t.Helper()
-	ruby, err := exec.LookPath("ruby")
-	if err != nil {
-		t.Skip("ruby is not here: apt-get install ruby")
+	all, err := vagrant.Read("../Vagrantfile", environment...)
+	if errors.Is(err, vagrant.ErrNoRuby) {
+		t.Skip(err)
 	}
-	cmd := exec.Command(ruby, "testdata/vagrant.rb", "../Vagrantfile")
-	cmd.Env = append(os.Environ(), environment...)
-	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("evaluating the Vagrantfile: %v", err)
-	}
-	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
-		var machine vm
-		if err := decoder.Decode(&machine); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, machine)
+		t.Fatal(err)
 	}
 	return all
 }
 
 func TestVagrantFindsNothingWrongWithItsFile(t *testing.T) {
-	vagrant, err := exec.LookPath("vagrant")
+	path, err := exec.LookPath("vagrant")
 	if err != nil {
 		t.Skip("vagrant is not here: apt-get install vagrant")
 	}
-	cmd := exec.Command(vagrant, "validate", "--ignore-provider")
+	cmd := exec.Command(path, "validate", "--ignore-provider")
 	cmd.Dir = ".."
 	// Its dotfiles are not for a clone.
 	cmd.Env = append(os.Environ(), "VAGRANT_HOME="+t.TempDir(), "VAGRANT_DOTFILE_PATH="+t.TempDir(), "VAGRANT_CHECKPOINT_DISABLE=1")
@@ -61,14 +43,14 @@ func TestVagrantFindsNothingWrongWithItsFile(t *testing.T) {
 func TestTheVagrantfileHasTheMachinesOfItsDocument(t *testing.T) {
 	roles, addresses := map[string]int{}, map[string]string{}
 	document := read(t, "docs/vagrant.md")
-	for _, m := range vms(t, "POINTSMAN_BOX=example/debian") {
-		last := m.Provisioners[len(m.Provisioners)-1]
-		roles[last.Env["ROLE"]]++
-		if m.Box != "example/debian" || m.Hostname != m.Name || last.Env["NAME"] != m.Name || last.Path != "packaging/provision.sh" || last.Run != "always" {
+	for _, m := range machines(t, "POINTSMAN_BOX=example/debian") {
+		script := m.Script()
+		roles[script.Env["ROLE"]]++
+		if m.Box != "example/debian" || m.Hostname != m.Name || script.Env["NAME"] != m.Name || script.Path != "packaging/provision.sh" || script.Run != "always" {
 			t.Errorf("%s is %+v", m.Name, m)
 		}
-		if m.Networks[0].IP != last.Env["ADDRESS"] || !strings.Contains(document, last.Env["ADDRESS"]) {
-			t.Errorf("%s has %v, is told to have %s, and the document says otherwise or nothing", m.Name, m.Networks, last.Env["ADDRESS"])
+		if m.Networks[0].IP != script.Env["ADDRESS"] || !strings.Contains(document, script.Env["ADDRESS"]) {
+			t.Errorf("%s has %v, is told to have %s, and the document says otherwise or nothing", m.Name, m.Networks, script.Env["ADDRESS"])
 		}
 		for _, network := range m.Networks {
 			if other := addresses[network.IP]; other != "" {
@@ -91,9 +73,9 @@ func TestTheVagrantfileSaysAllThatItsScriptWantsToKnow(t *testing.T) {
 	}
 	want = slices.DeleteFunc(want, func(name string) bool { return name == "ROOT" })
 	slices.Sort(want)
-	for _, m := range vms(t) {
+	for _, m := range machines(t) {
 		var got []string
-		for name := range m.Provisioners[len(m.Provisioners)-1].Env {
+		for name := range m.Script().Env {
 			got = append(got, name)
 		}
 		slices.Sort(got)
