@@ -9,8 +9,8 @@ import (
 // Step is one thing that a document has its reader do: type a line on a host and see
 // something, or write a file.
 type Step struct {
-	Line    int // of the document
-	Host    string
+	Line    int    // of the document
+	Host    string // empty is the reader's own machine
 	Command string
 	Want    []string // the lines to see, as Shows understands them
 	File    string   // to be written instead of typing
@@ -25,7 +25,9 @@ var (
 
 // Steps are those of a document. Blocks without a language that begin with the
 // prompt of a host are to be typed, each line below is what is to be seen, and "> "
-// goes on with a command. Blocks in a language after "`PATH` on HOST:" are files.
+// goes on with a command. Blocks in a language after "`PATH` on HOST:" are files. Other
+// blocks of sh are typed on the reader's own machine, and show nothing of interest; what
+// is behind " #" there is for readers alone.
 func Steps(text string) (steps []Step) {
 	inside, language, before := false, "", ""
 	for i, line := range strings.Split(text, "\n") {
@@ -56,6 +58,8 @@ func Steps(text string) (steps []Step) {
 		case language != "":
 			if last != nil && last.File != "" && fileOf.MatchString(before) {
 				last.Content += line + "\n"
+			} else if command, _, _ := strings.Cut(line, " #"); language == "sh" && command != "" {
+				steps = append(steps, Step{Line: i + 1, Command: strings.TrimSpace(command)})
 			}
 		case prompt != nil:
 			steps = append(steps, Step{Line: i + 1, Host: prompt[1], Command: prompt[2]})

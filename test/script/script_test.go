@@ -6,10 +6,11 @@ import (
 )
 
 func TestADocumentIsReadAsItsReaderDoes(t *testing.T) {
-	steps := Steps("The file\n`/etc/x.hcl` on balancer:\n\n```hcl\na = 1\n```\n\n```\n  picture\n```\n\n```sh\nnot typed\n```\n\n" +
+	steps := Steps("The file\n`/etc/x.hcl` on balancer:\n\n```hcl\na = 1\n```\n\n```\n  picture\n```\n\n```sh\nat home   # before all\n```\n\n" +
 		"```\nbalancer# one\nseen\n…\nclient# two \\\n> and more\n```\n")
 	want := []Step{
 		{Line: 4, Host: "balancer", File: "/etc/x.hcl", Content: "a = 1\n"},
+		{Line: 13, Command: "at home"},
 		{Line: 17, Host: "balancer", Command: "one", Want: []string{"seen", "…"}},
 		{Line: 20, Host: "client", Command: "two \\\nand more"},
 	}
