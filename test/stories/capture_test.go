@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/systemd"
 )
 
 // spoken is what a process writes, readable while it does.
@@ -201,7 +202,7 @@ func TestPrivilegedACaptureThatIsKilledLeavesNothingOn(t *testing.T) {
 func TestPrivilegedACaptureNeedsNoMoreThanTheRightToUseMaps(t *testing.T) {
 	s := open(t, lab.Options{Backends: 2}, 1, 2)
 	s.begin(unprobed)
-	s.Under = under("bpf")
+	s.Under = systemd.Under("bpf")
 	file := s.capture(func() { s.allAnswered("captured", s.ask(webVIPs[0], 3)) })
 	seen := s.tool("tshark", "-r", file, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment")
 	if !slices.Contains(seen, "eth0 in\tFORWARD, XDP_TX") || !slices.Contains(seen, "eth0 out\tFORWARD, XDP_TX") {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/systemd"
 )
 
 // The commands that mend are typed where the ailment is, in a mount namespace of its own.
@@ -50,7 +51,7 @@ func TestPrivilegedTheDoctorFindsMissingCapabilities(t *testing.T) {
 	t.Run("that nothing started from here can have", func(t *testing.T) {
 		p := s.in(t).balancerPatient()
 		p.flags = nil
-		p.under = under("bpf", "perfmon", "sys_admin")
+		p.under = systemd.Under("bpf", "perfmon", "sys_admin")
 		d := p.has("failure capability CAP_NET_ADMIN")
 		if f := d.Findings[0]; !strings.Contains(f.Advice, "CapabilityBoundingSet=") || strings.Contains(f.Mend, "setcap") {
 			t.Errorf("the mend is %q, %q", f.Mend, f.Advice)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/systemd"
 )
 
 // serviceManager is the other end of NOTIFY_SOCKET.
@@ -99,28 +100,19 @@ func TestPrivilegedADaemonThatHangsIsNoLongerHeardOf(t *testing.T) {
 // asTheUnit runs the daemon with the unit's capabilities and no others.
 func asTheUnit(t *testing.T) []string {
 	t.Helper()
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("setpriv is not here; Debian has it in the package util-linux")
-	}
-	text, err := os.ReadFile("../../packaging/pointsman.service")
+	needsSetpriv(t)
+	unit, err := systemd.Read("../../packaging/pointsman.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, set, _ := strings.Cut(string(text), "\nCapabilityBoundingSet=")
-	set, _, _ = strings.Cut(set, "\n")
-	return under(strings.Fields(strings.ToLower(strings.ReplaceAll(set, "CAP_", "")))...)
+	return unit.Confined()
 }
 
-// under are the words that start a command with these capabilities only.
-func under(capabilities ...string) []string {
-	return []string{"setpriv", "--inh-caps=-all", "--no-new-privs", "--bounding-set", strings.Join(append([]string{"-all"}, prefixed("+", capabilities)...), ",")}
-}
-
-func prefixed(prefix string, words []string) (all []string) {
-	for _, word := range words {
-		all = append(all, prefix+word)
+func needsSetpriv(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip("setpriv is not here; Debian has it in the package util-linux")
 	}
-	return all
 }
 
 func TestPrivilegedTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/controlplane/api"
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/systemd"
 )
 
 // mounts starts a command in a mount namespace of its own, after a script.
@@ -121,7 +122,7 @@ var refusals = []struct {
 }
 
 func capable(capabilities ...string) func(*testing.T) []string {
-	return func(t *testing.T) []string { return under(capabilities...) }
+	return func(t *testing.T) []string { return systemd.Under(capabilities...) }
 }
 
 func mounted(script string) func(*testing.T) []string {

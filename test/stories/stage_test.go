@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/test/balancer"
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/systemd"
 	"github.com/pointsman/pointsman/test/traffic"
 )
 
@@ -22,6 +23,7 @@ var program string
 
 func TestMain(m *testing.M) {
 	traffic.PlayPart()
+	systemd.PlayPart()
 	os.Exit(run(m))
 }
 

@@ -7,178 +7,117 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/pointsman/pointsman/test/consul"
 	"github.com/pointsman/pointsman/test/lab"
-	"github.com/pointsman/pointsman/test/script"
 )
 
-// walker is a stage whose hosts have places of their own: what a document calls
-// /etc/pointsman is the host's, and not this machine's.
-type walker struct {
-	*stage
-	homes map[string]*home
-	env   string
-}
-
-// home is a host with a mount namespace, which a process holds.
+// home is a host with places of its own: what a document calls /etc/pointsman is the
+// host's, and not this machine's. It has systemd's stand-in, and what runs by that.
 type home struct {
 	*lab.Host
-	holder *lab.Process
-	daemon *lab.Process
-	behind *lab.Process // what was typed with &
-	said   *os.File     // what that prints
-	read   int          // so much of it
+	holder  *lab.Process // of its mount namespace
+	manager *lab.Process // systemd's stand-in
+	behind  *lab.Process // what was typed with &
+	said    *os.File     // what that prints
+	read    int          // so much of it
 }
 
-// ownPlaces gives a host what the packages and systemd would: places of its own for
-// files, sockets, state and pins, and the program.
+// ownPlaces lays a file system that is forgotten over all that a host writes to, and puts
+// systemd's stand-in into it. What this machine has of the programs in question is gone.
 const ownPlaces = `
-mount -t tmpfs none "$1"
-cp -a /etc "$1"/etc && mkdir -p "$1"/etc/pointsman "$1"/etc/consul.d && rm -rf "$1"/etc/pointsman/* && mount --bind "$1"/etc /etc
-mount -t tmpfs none /var/lib && mkdir -m 700 /var/lib/pointsman
-mount -t tmpfs none /usr/local/bin && cp "$2" /usr/local/bin/pointsman
-mount -t tmpfs none /run && mkdir /run/pointsman
+mount -t tmpfs none /mnt
+for place in etc usr var srv tmp; do
+	mkdir -p /mnt/of/$place /mnt/work/$place /$place
+	mount -t overlay overlay -o "lowerdir=/$place,upperdir=/mnt/of/$place,workdir=/mnt/work/$place" /$place
+done
+rm -rf /etc/pointsman /etc/consul.d /var/lib/pointsman /var/lib/consul /usr/local/bin/pointsman /usr/local/bin/consul /usr/bin/pointsman
+rm -rf /etc/systemd/system/* /usr/lib/systemd/system/pointsman.service*
+for name in /usr/bin/systemctl /usr/lib/systemd/systemd; do
+	mkdir -p "${name%/*}" && rm -f $name && touch $name && mount --bind "$1" $name
+done
+mount -t tmpfs none /run
 mount -t bpf none /sys/fs/bpf
 echo ready
 exec sleep infinity`
 
-func newWalker(s *stage, hosts ...*lab.Host) *walker {
-	s.t.Helper()
-	w := &walker{stage: s, homes: map[string]*home{}}
-	consulBinary, err := consul.Find(s.t.Context(), s.t.Logf)
-	s.must(err)
-	w.env = fmt.Sprintf("export PATH=/usr/local/bin:%s:$PATH CONSUL_HTTP_ADDR=%s; ", filepath.Dir(consulBinary), s.Consul.HTTP)
-	for _, h := range hosts {
-		places := filepath.Join(s.Lab.Dir, "places-"+h.Name)
-		s.must(os.Mkdir(places, 0o700))
-		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", ownPlaces, "sh", places, program)
-		read, write, err := os.Pipe()
-		s.must(err)
-		cmd.Stdout, cmd.Stderr = write, os.Stderr
-		holder, err := h.Start(cmd)
-		write.Close()
-		s.must(err)
-		if said, err := bufio.NewReader(read).ReadString('\n'); said != "ready\n" {
-			s.t.Fatalf("making the places of %s: %q, %v", h.Name, said, err)
-		}
-		read.Close()
-		w.homes[h.Name] = &home{Host: h, holder: holder}
-	}
-	return w
-}
-
-// at is a command in the host's places.
-func (w *walker) at(h *home, line ...string) *exec.Cmd {
-	return exec.Command("nsenter", append([]string{fmt.Sprintf("--mount=/proc/%d/ns/mnt", h.holder.PID()), "--"}, line...)...)
-}
-
-// types runs a line at the host's shell, and returns all that it prints.
-func (w *walker) types(h *home, line string) string {
+// settle gives a host its places. It is not booted yet.
+func (w *walker) settle(host *lab.Host) *home {
 	w.t.Helper()
-	if verb, is := strings.CutPrefix(line, "systemctl "); is {
-		return w.systemctl(h, strings.Fields(verb))
+	self, err := os.Executable()
+	w.must(err)
+	h := &home{Host: host}
+	h.holder = w.startReady(h, exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", ownPlaces, "sh", self))
+	w.homes[host.Name] = h
+	return h
+}
+
+// boot starts systemd's stand-in, and by it what starts with the host.
+func (w *walker) boot(h *home) {
+	w.t.Helper()
+	h.manager = w.startReady(h, w.at(h, "/usr/lib/systemd/systemd"))
+}
+
+// cut pulls a host's cables, and ends all that runs on it at once.
+func (w *walker) cut(h *home) {
+	w.t.Helper()
+	w.must(h.Unplug())
+	w.must(h.manager.Stop())
+}
+
+// bootAgain boots a host after cut. Files are what it has kept; what was in memory, what
+// was pinned and where packets go is forgotten.
+func (w *walker) bootAgain(h *home) {
+	w.t.Helper()
+	w.runs(h, "umount -l /sys/fs/bpf /run; mount -t tmpfs none /run; mount -t bpf none /sys/fs/bpf; ip route flush proto boot")
+	w.must(h.Plug())
+	w.boot(h)
+}
+
+// startReady starts what says "ready" when it is. What it says otherwise is in the log.
+func (w *walker) startReady(h *home, cmd *exec.Cmd) *lab.Process {
+	w.t.Helper()
+	read, write, err := os.Pipe()
+	w.must(err)
+	defer read.Close()
+	log, err := os.OpenFile(w.log(h.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	w.must(err)
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = write, log
+	process, err := h.Start(cmd)
+	write.Close()
+	w.must(err)
+	if said, err := bufio.NewReader(read).ReadString('\n'); said != "ready\n" {
+		w.t.Fatalf("starting %s on %s: %q, %v", cmd.Path, h.Name, said, err)
 	}
-	if line == "wait" {
-		select {
-		case <-h.behind.Done():
-		case <-time.After(patience):
-			w.t.Fatalf("%s waits in vain; so far: %s", h.Name, w.readOn(h))
-		}
-		return w.readOn(h)
+	return process
+}
+
+// log is where a host's services write.
+func (w *walker) log(host string) string { return filepath.Join(w.lab.Dir, host+".log") }
+
+// at is a command in the host's places, with the walker's environment and no other.
+func (w *walker) at(h *home, line ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--mount=/proc/%d/ns/mnt", h.holder.PID()), "--"}, line...)...)
+	cmd.Env = w.environment
+	return cmd
+}
+
+// runs runs a script on the host that must not fail, and returns all that it prints.
+func (w *walker) runs(h *home, script string, args ...string) string {
+	w.t.Helper()
+	said, err := w.finish(h, w.at(h, append([]string{"sh", "-ec", script, "sh"}, args...)...))
+	if err != nil {
+		w.t.Fatalf("on %s, %s: %v: %s", h.Name, script, err, said)
 	}
-	cmd := w.at(h, "sh", "-c", w.env+line)
+	return said
+}
+
+func (w *walker) finish(h *home, cmd *exec.Cmd) (string, error) {
+	w.t.Helper()
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	process, err := h.Start(cmd)
 	w.must(err)
-	_ = process.Wait() // what it prints tells
-	return said.String()
+	err = process.Wait()
+	return said.String(), err
 }
-
-// begins types a line that ends with &. What it prints is read on by wait.
-func (w *walker) begins(h *home, step script.Step) {
-	w.t.Helper()
-	var err error
-	h.said, err = os.CreateTemp(w.Lab.Dir, "behind-")
-	w.must(err)
-	h.read = 0
-	cmd := w.at(h, "sh", "-c", w.env+strings.TrimSuffix(step.Command, "&"))
-	cmd.Stdout, cmd.Stderr = h.said, h.said
-	h.behind, err = h.Start(cmd)
-	w.must(err)
-	w.must(w.eventually(func() error {
-		text, err := os.ReadFile(h.said.Name())
-		if err == nil && !script.Shows(step.Want, string(text)) {
-			err = fmt.Errorf("%q shows %q", step.Command, text)
-		}
-		return err
-	}))
-	w.readOn(h)
-}
-
-// readOn is what is new of what runs behind.
-func (w *walker) readOn(h *home) string {
-	w.t.Helper()
-	text, err := os.ReadFile(h.said.Name())
-	w.must(err)
-	fresh := string(text[h.read:])
-	h.read = len(text)
-	return fresh
-}
-
-// systemctl does with the unit what systemd would, as far as a document asks for it:
-// namespaces have no systemd. That the unit works under one is shown in test/unit.
-func (w *walker) systemctl(h *home, words []string) string {
-	w.t.Helper()
-	if verb := words[0]; words[len(words)-1] == "nginx" { // the lab's own servers stand for it
-		if verb == "stop" {
-			h.Kill()
-		} else {
-			w.must(h.Revive())
-		}
-		return ""
-	}
-	switch verb := words[0]; verb {
-	case "stop", "restart":
-		w.must(h.daemon.Stop())
-		if verb == "stop" {
-			return ""
-		}
-		w.startDaemon(h)
-	case "enable", "start":
-		w.startDaemon(h)
-	default:
-		w.t.Fatalf("systemctl %s is not understood here", verb)
-	}
-	return ""
-}
-
-func (w *walker) startDaemon(h *home) {
-	w.t.Helper()
-	log, err := os.OpenFile(w.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	w.must(err)
-	defer log.Close()
-	cmd := w.at(h, append(asTheUnit(w.t), "sh", "-c", w.env+"exec pointsman run")...)
-	cmd.Stdout, cmd.Stderr = log, log
-	h.daemon, err = h.Start(cmd)
-	w.must(err)
-	// systemd waits for READY, which the daemon says when packets are forwarded.
-	deadline := time.After(longStart)
-	for tick := time.NewTicker(50 * time.Millisecond); ; {
-		said := w.types(h, "curl -sf http://127.0.0.1:9731/readyz > /dev/null && echo ready")
-		if said == "ready\n" {
-			return
-		}
-		select {
-		case <-deadline:
-			w.t.Fatalf("the daemon is not ready: %s; its log:\n%s", said, w.Log())
-		case <-h.daemon.Done():
-			w.t.Fatalf("the daemon has ended; its log:\n%s", w.Log())
-		case <-tick.C:
-		}
-	}
-}
-
-const longStart = 2 * time.Minute

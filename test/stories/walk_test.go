@@ -1,82 +1,52 @@
 package stories
 
 import (
-	"fmt"
-	"os"
-	"regexp"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/pointsman/pointsman/test/consul"
 	"github.com/pointsman/pointsman/test/lab"
 	"github.com/pointsman/pointsman/test/script"
 )
 
-// reading are the commands that change nothing, so that they can be typed again until
-// they show what was to come. Others are typed once.
-var reading = regexp.MustCompile(`^(pointsman (status|services|backends|doctor|explain|plan|top|events|overrides|version|check)\b|for |curl |ip |ls )`)
-
 func TestPrivilegedTheWalkThroughTheDocumentGoesAsWritten(t *testing.T) {
 	s := open(t, lab.Options{Backends: 2})
 	s.must(s.StartConsul(t.Context(), t.Logf))
-	w := newWalker(s, s.Lab.Client, s.Lab.Router, s.Lab.Balancer, s.backend(1), s.backend(2))
-	text, err := os.ReadFile("../../docs/walk.md")
+	w := newWalker(t, s.Lab)
+	consulBinary, err := consul.Find(t.Context(), t.Logf)
 	s.must(err)
-	steps := script.Steps(string(text))
-	if len(steps) < 30 {
-		t.Fatalf("it has only %d steps", len(steps))
+	w.environment[0] += ":" + filepath.Dir(consulBinary)
+	w.environment = append(w.environment, "CONSUL_HTTP_ADDR="+s.Consul.HTTP)
+	for _, host := range []*lab.Host{s.Lab.Client, s.Lab.Router, s.Lab.Balancer, s.backend(1), s.backend(2)} {
+		h := w.settle(host)
+		w.installs(h)
+		w.boot(h)
 	}
-	for _, step := range steps {
-		h := w.homes[step.Host]
-		if h == nil {
-			t.Fatalf("line %d: there is no host %s", step.Line, step.Host)
-		}
-		if step.File != "" {
-			cmd := w.at(h, "sh", "-c", `printf %s "$1" > "$2"`, "sh", step.Content, step.File)
-			process, err := h.Start(cmd)
-			s.must(err)
-			s.must(process.Wait())
-			continue
-		}
-		w.does(h, step)
-	}
+	w.aside = func(step script.Step) (string, bool) { return "", w.nginx(step) }
+	w.follows("docs/walk.md", 30)
 }
 
-// does types a line, until what it shows is as it should be.
-func (w *walker) does(h *home, step script.Step) {
+// installs puts the program and its unit into a host as the README says.
+func (w *walker) installs(h *home) {
 	w.t.Helper()
-	if strings.HasSuffix(step.Command, " &") {
-		w.begins(h, step)
-		return
-	}
-	again := reading.MatchString(step.Command)
-	err := w.eventually(func() error {
-		said := w.types(h, step.Command)
-		if script.Shows(step.Want, said) {
-			w.t.Logf("%s# %s\n%s", step.Host, step.Command, said)
-			return nil
-		}
-		err := fmt.Errorf("docs/walk.md:%d: on %s, %q shows\n%s", step.Line, step.Host, step.Command, said)
-		if !again {
-			w.t.Fatal(err)
-		}
-		return err
-	})
+	unit, err := filepath.Abs("../../packaging/pointsman.service")
 	w.must(err)
+	w.runs(h, `install "$1" /usr/local/bin/pointsman; install -m 644 "$2" /etc/systemd/system/pointsman.service
+		mkdir -p /etc/pointsman /etc/consul.d; mkdir -m 700 /var/lib/pointsman`, program, unit)
 }
 
-// eventually waits until there is no problem any more.
-func (w *walker) eventually(problem func() error) error {
-	deadline := time.After(patience)
-	for tick := time.NewTicker(100 * time.Millisecond); ; {
-		err := problem()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-deadline:
-			return err
-		case <-tick.C:
-		}
+// nginx has the lab's own servers stand for the one of the document.
+func (w *walker) nginx(step script.Step) bool {
+	w.t.Helper()
+	verb, is := strings.CutSuffix(strings.TrimPrefix(step.Command, "systemctl "), " nginx")
+	switch h := w.homes[step.Host]; {
+	case !is:
+		return false
+	case verb == "stop":
+		h.Kill()
+	default:
+		w.must(h.Revive())
 	}
+	return true
 }
