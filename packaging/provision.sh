@@ -126,10 +126,14 @@ be_router() {
 	route "$VIP_POOL" $BALANCERS
 }
 
+# The server leads as soon as it can: it is alone, and no network is slow.
 be_consul() {
 	agent <<-X
 		server           = true
 		bootstrap_expect = 1
+		performance {
+		  raft_multiplier = 1
+		}
 	X
 }
 
