@@ -128,6 +128,7 @@ func (e *examination) askConsul(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, validateTimeout)
 	defer cancel()
 	asked, objections := validate(ctx, client, e.file)
@@ -135,7 +136,11 @@ func (e *examination) askConsul(ctx context.Context) {
 	found := &doctor.Consul{Address: address, Here: isHere(address), TokenFile: e.file.Consul.TokenFile,
 		Encrypted: client.Encrypted(), Watches: asked, Limit: client.ConnectionLimit(ctx), Accessor: client.Accessor(ctx)}
 	for _, o := range once(objections) {
-		fault := doctor.Fault{Reason: string(o.fault.Reason), About: address, What: o.fault.Err.Error(), Advice: o.fault.Advice}
+		reason := o.fault.Reason
+		if errors.Is(o.fault, context.DeadlineExceeded) && isLeaderless(whole, client) {
+			reason = consul.NoLeader
+		}
+		fault := doctor.Fault{Reason: string(reason), About: address, What: o.fault.Err.Error(), Advice: o.fault.Advice}
 		if !ofTheAgent(o.fault.Reason) {
 			fault.About = "service " + o.service.Name
 		}
@@ -150,6 +155,12 @@ func (e *examination) askConsul(ctx context.Context) {
 			e.instances[s.Name] = consulInstances(consul.View{Instances: list})
 		}
 	}
+}
+
+func isLeaderless(ctx context.Context, client *consul.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, validateTimeout)
+	defer cancel()
+	return client.Leaderless(ctx)
 }
 
 // isHere tells whether an agent's address is this host's.

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,14 +24,10 @@ type examinedConsul struct {
 	config string
 }
 
-// askedServices are watched; settings go into the consul block.
+// examineConsul has a file whose services are watched; settings go into its consul block.
 func examineConsul(t *testing.T, options consul.Options, services int, settings string) *examinedConsul {
 	t.Helper()
-	binary, err := consul.Find(t.Context(), t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Binary = binary
+	options.Binary = findConsul(t)
 	agent, err := consul.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
@@ -41,17 +37,32 @@ func examineConsul(t *testing.T, options consul.Options, services int, settings 
 			t.Error(err)
 		}
 	})
-	e := &examinedConsul{t, agent, binary, filepath.Join(t.TempDir(), "pointsman.hcl")}
-	address := agent.HTTP
-	if agent.HTTPS != "" {
-		address = agent.HTTPS
+	e := &examinedConsul{t, agent, options.Binary, filepath.Join(t.TempDir(), "pointsman.hcl")}
+	e.watch(services, settings, "consul {}")
+	return e
+}
+
+func findConsul(t *testing.T) string {
+	t.Helper()
+	binary, err := consul.Find(t.Context(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// watch writes the file anew. Each service has the same consul block.
+func (e *examinedConsul) watch(services int, settings, block string) {
+	e.Helper()
+	address := e.agent.HTTP
+	if e.agent.HTTPS != "" {
+		address = e.agent.HTTPS
 	}
 	text := fmt.Sprintf("interfaces = [\"lo\"]\nvip_pools = [\"2001:db8:feed::/64\"]\nconsul {\n  address = %q\n  %s\n}\n", address, settings)
 	for i := range services {
-		text += fmt.Sprintf("service \"s%d\" {\n  listen = [\"[2001:db8:feed::1]:%d/tcp\"]\n  slots = 251\n  consul {}\n}\n", i, 1000+i)
+		text += fmt.Sprintf("service \"s%d\" {\n  listen = [\"[2001:db8:feed::1]:%d/tcp\"]\n  slots = 251\n  %s\n}\n", i, 1000+i, block)
 	}
 	e.must(os.WriteFile(e.config, []byte(text), 0o600))
-	return e
 }
 
 func (e *examinedConsul) must(err error) {
@@ -64,7 +75,12 @@ func (e *examinedConsul) must(err error) {
 // found is all that is found about Consul.
 func (e *examinedConsul) found() (all []doctor.Finding) {
 	e.Helper()
-	_, stdout, stderr := command(e.T, "doctor -o json --config "+e.config)
+	return e.foundBy("doctor -o json --config " + e.config)
+}
+
+func (e *examinedConsul) foundBy(line string) (all []doctor.Finding) {
+	e.Helper()
+	_, stdout, stderr := command(e.T, line)
 	var d doctorDocument
 	if err := json.Unmarshal([]byte(stdout), &d); err != nil {
 		e.Fatalf("%q: %v, %s", stdout, err, stderr)
@@ -77,12 +93,16 @@ func (e *examinedConsul) found() (all []doctor.Finding) {
 	return all
 }
 
-// finds checks that this alone is found.
+// finds checks that this alone is found, and the same on a backend that reads the file.
 func (e *examinedConsul) finds(level doctor.Level, kind doctor.Kind) doctor.Finding {
 	e.Helper()
 	found := e.found()
 	if len(found) != 1 || found[0].Level != level || found[0].Kind != kind {
 		e.Fatalf("it finds %+v, want a %s of %s", found, level, kind)
+	}
+	backend := e.foundBy("doctor --backend --interface lo -o json --config " + e.config)
+	if len(backend) != 1 || backend[0].Kind != kind || backend[0].Mend != found[0].Mend {
+		e.Errorf("on a backend it finds %+v, want %+v", backend, found)
 	}
 	return found[0]
 }
@@ -91,15 +111,36 @@ func (e *examinedConsul) finds(level doctor.Level, kind doctor.Kind) doctor.Find
 // token may do.
 func (e *examinedConsul) isWell() {
 	e.Helper()
+	e.comesTo()
+}
+
+// comesTo waits until these are all that is found.
+func (e *examinedConsul) comesTo(kinds ...doctor.Kind) {
+	e.Helper()
+	e.await(func() error {
+		var now []doctor.Kind
+		found := e.found()
+		for _, f := range found {
+			now = append(now, f.Kind)
+		}
+		if !slices.Equal(now, kinds) {
+			return fmt.Errorf("it still finds %+v, want %q", found, kinds)
+		}
+		return nil
+	})
+}
+
+func (e *examinedConsul) await(problem func() error) {
+	e.Helper()
 	deadline := time.After(15 * time.Second)
 	for tick := time.NewTicker(50 * time.Millisecond); ; {
-		found := e.found()
-		if len(found) == 0 {
+		err := problem()
+		if err == nil {
 			return
 		}
 		select {
 		case <-deadline:
-			e.Fatalf("it still finds %+v", found)
+			e.Fatal(err)
 		case <-tick.C:
 		}
 	}
@@ -108,9 +149,7 @@ func (e *examinedConsul) isWell() {
 // do types a line at a shell that knows the agent, as its operator's does.
 func (e *examinedConsul) do(line string) {
 	e.Helper()
-	cmd := exec.Command("sh", "-ec", line)
-	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+e.agent.HTTP, "CONSUL_HTTP_TOKEN="+e.agent.Token, "PATH="+filepath.Dir(e.binary)+":"+os.Getenv("PATH"))
-	if said, err := cmd.CombinedOutput(); err != nil {
+	if said, err := e.types(line); err != nil {
 		e.Errorf("%q ends with %v: %s", line, err, said)
 	}
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -28,6 +29,11 @@ var faultKinds = map[string]Kind{
 	"certificate": consulUntrusted, "bad query": consulQuery,
 }
 
+// unknownDatacenter is what servers say of a datacenter that they have not heard of. A
+// daemon waits for it as for a leader: it may yet come. An operator has first to see
+// whether the name is right.
+const unknownDatacenter = "No path to datacenter"
+
 // findFaults says each kind once: what ails one question ails most.
 func findFaults(f Facts) (found []Finding) {
 	if f.Consul == nil {
@@ -36,6 +42,9 @@ func findFaults(f Facts) (found []Finding) {
 	said := map[Kind]bool{}
 	for _, fault := range f.Consul.Faults {
 		kind := faultKinds[fault.Reason]
+		if strings.Contains(fault.What, unknownDatacenter) {
+			kind = consulQuery
+		}
 		if kind == "" || kind == consulFull || said[kind] {
 			continue
 		}

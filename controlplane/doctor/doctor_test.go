@@ -93,6 +93,9 @@ func TestEachAilmentIsFoundWithWhatMendsIt(t *testing.T) {
 		{"servers without a leader", balancer, fault("no leader"), "failure consul-no-leader service web", "consul operator raft list-peers"},
 		{"an agent that has no data yet", balancer, fault("no data"), "failure consul-no-leader service web", "consul operator raft list-peers"},
 		{"a filter that Consul does not understand", balancer, fault("bad query"), "failure consul-query service web", "pointsman check --consul /etc/pointsman/pointsman.hcl"},
+		{"a datacenter that Consul does not know", balancer, func(f *Facts) {
+			f.Consul.Faults = []Fault{{Reason: "no leader", About: "service web", What: "Unexpected response code: 500 (No path to datacenter)"}}
+		}, "failure consul-query service web", "pointsman check --consul /etc/pointsman/pointsman.hcl"},
 		{"connections that are refused", balancer, fault("429"), "failure consul-connections 127.0.0.1:8500", "echo 'limits { http_max_conns_per_client = 400 }' > /etc/consul.d/pointsman-limits.hcl && consul reload"},
 		{"a service without an instance is no ailment of this host", balancer, fault("no instance"), "", ""},
 		{"a tunnel device with a strict filter", backend, func(f *Facts) { f.Backend.Tunnels = []Tunnel{{Name: "pm44", Filter: 1, Address: true}} }, "failure tunnel-rp-filter net.ipv4.conf.pm44.rp_filter", "sysctl -w net.ipv4.conf.pm44.rp_filter=2"},

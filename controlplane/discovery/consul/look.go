@@ -27,6 +27,14 @@ func (c *Client) ConnectionLimit(ctx context.Context) int {
 	return self.DebugConfig.HTTPMaxConnsPerClient
 }
 
+// Leaderless tells whether an agent that answers knows nobody who leads. It holds other
+// questions back then, for longer than who asks may wait.
+func (c *Client) Leaderless(ctx context.Context) bool {
+	options := Query{}.options(Ask{}, c.settings, c.tokenOrNone()).WithContext(ctx)
+	leader, err := c.api.Status().LeaderWithQueryOptions(options)
+	return err == nil && leader == "" || err != nil && reasonOf(err) == NoLeader
+}
+
 // Accessor is the token's own name, "" where Consul does not tell.
 func (c *Client) Accessor(ctx context.Context) string {
 	options := Query{}.options(Ask{}, c.settings, c.tokenOrNone()).WithContext(ctx)
